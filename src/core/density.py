@@ -1,0 +1,108 @@
+"""The map that everything works on: an array of density, and where it lies in space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+MIN_VOXEL, MAX_VOXEL = 0.1, 20.0  # Å; outside of these the header is wrong, not the microscope
+
+
+class MapError(ValueError):
+    """A map that cannot be worked on; the message is one clear sentence for the user."""
+
+
+@dataclass(frozen=True)
+class DensityMap:
+    """A density map on a rectangular grid.
+
+    This class is the one place that relates array indices (zyx) to positions (xyz):
+    the centre of voxel ``array[k, j, i]`` lies at ``rotation @ (step * (i, j, k)) + origin``.
+
+    Parameters
+    ----------
+    array : ndarray, (nz, ny, nx)
+        Density; kept as float32.
+    origin : 3 floats
+        Position of the centre of voxel [0, 0, 0], xyz in Å.
+    step : 3 floats
+        Voxel size along the grid's x, y and z axes, in Å.
+    rotation : ndarray, (3, 3)
+        Columns are the directions of the grid's x, y and z axes.
+    name : str
+        What the user calls the map; used in messages.
+
+    Raises
+    ------
+    MapError
+        If the array is not three-dimensional, or the voxel size is zero, negative or absurd.
+    """
+
+    array: np.ndarray
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    step: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
+    name: str = "map"
+
+    def __post_init__(self) -> None:
+        """Bring the fields to their stated types, and refuse geometry that makes no sense."""
+        array = np.asarray(self.array)
+        if array.ndim != 3:
+            raise MapError(f"{self.name} has {array.ndim} dimensions; SuperEM needs one three-dimensional map.")
+        if np.iscomplexobj(array):
+            raise MapError(f"{self.name} holds complex numbers (a Fourier transform?); SuperEM needs real density.")
+        step = tuple(float(s) for s in self.step)
+        if not all(MIN_VOXEL <= s <= MAX_VOXEL for s in step):  # NaN fails too
+            size = " x ".join(f"{s:.4g}" for s in step)
+            raise MapError(f"{self.name} has a voxel size of {size} Å, which cannot be right "
+                           f"({MIN_VOXEL:g} to {MAX_VOXEL:g} Å is expected); correct the voxel size first.")
+        origin = tuple(float(o) for o in self.origin)
+        if not np.all(np.isfinite(origin)):
+            raise MapError(f"{self.name} has an origin that is not a number.")
+        object.__setattr__(self, "array", np.ascontiguousarray(array, dtype=np.float32))
+        object.__setattr__(self, "step", step)
+        object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "rotation", np.asarray(self.rotation, dtype=float).reshape(3, 3))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels (nz, ny, nx)."""
+        nz, ny, nx = self.array.shape
+        return nz, ny, nx
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of a voxel in Å³."""
+        return float(np.prod(self.step))
+
+    def positions(self, ijk: np.ndarray) -> np.ndarray:
+        """Positions (..., 3) in Å of grid indices (..., 3), both in xyz order; fractions are allowed."""
+        return (np.asarray(ijk, dtype=float) * self.step) @ self.rotation.T + self.origin
+
+    def indices(self, xyz: np.ndarray) -> np.ndarray:
+        """Fractional grid indices (..., 3) of positions (..., 3) in Å, both in xyz order."""
+        return (np.asarray(xyz, dtype=float) - self.origin) @ self.rotation / self.step
+
+
+def check(density: DensityMap) -> None:
+    """Refuse density that no prediction can be made from.
+
+    Raises
+    ------
+    MapError
+        If the map is flat (one plane), has values that are not finite, is constant, or has no positive density.
+    """
+    array, name = density.array, density.name
+    if min(array.shape) < 2:
+        nz, ny, nx = array.shape
+        raise MapError(f"{name} is {nx} x {ny} x {nz} voxels: a single plane is not a three-dimensional map.")
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite([low, high]).all():
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        raise MapError(f"{name} has {bad:,} voxel{'s' if bad > 1 else ''} that are not finite numbers (NaN or "
+                       "infinite); replace them, for instance with zero, first.")
+    if low == high:
+        raise MapError(f"{name} has the same density, {low:g}, in every voxel; there is nothing to enhance.")
+    if high <= 0:
+        raise MapError(f"{name} has no positive density; if its contrast is inverted, multiply it by -1 first.")

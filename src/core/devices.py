@@ -1,0 +1,123 @@
+"""Where the network runs: finding the devices that PyTorch can use, choosing one, and saying why."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+
+class DeviceError(RuntimeError):
+    """A device that cannot be used; the message is one clear sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device by PyTorch's name ("cuda:0", "mps", "cpu") and in words."""
+
+    name: str
+    label: str
+
+
+def import_torch() -> ModuleType:
+    """Return the module torch.
+
+    Raises
+    ------
+    DeviceError
+        If PyTorch is not installed, or is broken.
+    """
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # a broken library is an OSError on Windows
+        raise DeviceError(
+            f"SuperEM needs PyTorch, which could not be loaded ({error}); install it with: pip install torch"
+        ) from error
+    return torch
+
+
+def available() -> list[Device]:
+    """List the devices that can be used, best first; the CPU is always the last one."""
+    torch = import_torch()
+    devices = []
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            found = torch.cuda.get_device_properties(i)
+            devices.append(Device(f"cuda:{i}", f"{found.name}, {found.total_memory / 2**30:.0f} GB"))
+    if torch.backends.mps.is_available():
+        devices.append(Device("mps", "Apple GPU"))
+    threads = torch.get_num_threads()
+    devices.append(Device("cpu", f"CPU, {threads} thread{'s' if threads > 1 else ''}"))
+    return devices
+
+
+def choose(request: str = "auto") -> tuple[Device, str]:
+    """Choose a device, and say why in a few words.
+
+    Parameters
+    ----------
+    request : str
+        "auto" for the best there is, or "cuda", "cuda:N", "mps" or "cpu".
+
+    Raises
+    ------
+    DeviceError
+        If a device was asked for by name and is not there, or the name means nothing.
+    """
+    devices = available()
+    names = [d.name for d in devices]
+    if request == "auto":
+        return devices[0], _why_best(devices[0])
+    kind, _, number = request.partition(":")
+    if kind not in ("cuda", "mps", "cpu") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise DeviceError(f"There is no device {request!r}; choose auto, cuda, cuda:N, mps or cpu.")
+    wanted = "cuda:0" if request == "cuda" else f"cuda:{int(number)}" if number else request
+    if wanted in names:
+        return devices[names.index(wanted)], "as asked"
+    if kind == "mps":
+        raise DeviceError("Device mps (an Apple GPU) was asked for, but PyTorch finds none here; use device auto.")
+    gpus = [n for n in names if n.startswith("cuda")]
+    if gpus:
+        raise DeviceError(f"Device {request} was asked for, but there is only {', '.join(gpus)}.")
+    raise DeviceError(f"Device {request} was asked for, but {_why_no_cuda()}.")
+
+
+def _why_best(device: Device) -> str:
+    if device.name.startswith("cuda"):
+        return "the first NVIDIA GPU"
+    return "the Apple GPU of this Mac" if device.name == "mps" else _why_no_cuda()
+
+
+def _why_no_cuda() -> str:
+    """Say why no NVIDIA GPU can be used, and what mends it."""
+    torch = import_torch()
+    built_for_gpu = torch.version.cuda is not None or getattr(torch.version, "hip", None) is not None
+    if not has_nvidia_driver():
+        return "no GPU was found on this machine"
+    if built_for_gpu:
+        return ("PyTorch cannot use the NVIDIA GPU of this machine; update its driver, "
+                f"which must support CUDA {torch.version.cuda}")
+    return ("this machine has an NVIDIA GPU but the PyTorch installed here is a CPU-only build; replace it with "
+            '"pip install --force-reinstall torch --index-url URL", where URL is the one that the page "Start '
+            'Locally" of the PyTorch site gives for your CUDA version, then restart')
+
+
+def has_nvidia_driver() -> bool:
+    """Whether an NVIDIA driver is installed, whatever PyTorch was built for."""
+    if sys.platform == "win32":
+        return (Path(os.environ.get("SystemRoot", r"C:\Windows")) / "System32" / "nvcuda.dll").exists()
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def free_memory() -> int | None:
+    """Bytes of main memory that a program may still take, or None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None

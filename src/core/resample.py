@@ -1,0 +1,119 @@
+"""Resampling in Å: onto a grid of a given voxel size, or onto the grid of another map.
+
+Interpolation is by a sinc under a Kaiser window, 8 voxels to a side. Its amplitude at 3 Å in a map of 1.3 Å
+voxels, the hardest common case, is 0.94 (cubic spline: 0.74, quintic: 0.83), and the false detail that it leaves
+beyond the input's Nyquist frequency is a third of the quintic spline's. Where the new voxel is the larger one
+the sinc is stretched to it: that is the anti-aliasing filter. Grids with the same axes are resampled one axis at a time,
+each by a sparse matrix.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage, sparse
+
+from .density import DensityMap
+
+HALF_WIDTH = 8  # of the window, in voxels of the coarser grid
+KAISER_BETA = 5.0
+SAME_STEP = 1e-3  # relative difference under which a voxel size counts as the wanted one
+ALIGNED = 1e-4  # voxels; grid points closer than this are the same point
+
+
+def grid_shape_origin(density: DensityMap, step: float) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Shape (zyx) and origin (xyz, Å) of the grid of `step` Å that covers the voxel centres of `density`.
+
+    Its points lie at whole multiples of `step` along the map's axes, whatever the map's own origin: crops of one map come
+    out on the same points, and the origin can be written as whole voxels (nstart) in a file.
+    """
+    first = np.asarray(density.origin) @ density.rotation  # of voxel [0, 0, 0], along the grid's own axes
+    last = first + np.asarray(density.step) * (np.asarray(density.shape[::-1]) - 1)
+    start = np.floor(first / step + ALIGNED)
+    stop = np.ceil(last / step - ALIGNED)
+    nx, ny, nz = (int(n) for n in stop - start + 1)
+    x, y, z = (float(v) for v in density.rotation @ (start * step))
+    return (nz, ny, nx), (x, y, z)
+
+
+def resample(density: DensityMap, step: float = 1.0) -> DensityMap:
+    """Resample a map to cubic voxels of `step` Å that cover its whole box.
+
+    A map that has this voxel size already (within 0.1 %) is returned as it is, bit for bit and with its own step:
+    nothing drifts, since positions are always computed from the step.
+
+    Memory: the input, the output and one intermediate; a 400³ map of 1.3 Å voxels needs some 1.5 GB.
+    """
+    if all(abs(s / step - 1) < SAME_STEP for s in density.step):
+        return density
+    shape, origin = grid_shape_origin(density, step)
+    array = _resample_axes(density, shape, origin, (step, step, step))
+    return DensityMap(array, origin, (step, step, step), density.rotation, density.name)
+
+
+def resample_onto(density: DensityMap, like: DensityMap) -> DensityMap:
+    """Resample a map onto the grid of another one, wherever that lies; density is zero outside of the map.
+
+    Grids with the same axes are related by the windowed sinc, others by a cubic spline after the sinc has removed what
+    the new grid cannot hold.
+    """
+    if np.allclose(density.rotation, like.rotation, atol=1e-6):
+        array = _resample_axes(density, like.shape, like.origin, like.step)
+    else:
+        array = _interpolate(resample(density, min(like.step)) if min(like.step) > max(density.step) else density, like)
+    return DensityMap(array, like.origin, like.step, like.rotation, density.name)
+
+
+def _resample_axes(density: DensityMap, shape, origin, step) -> np.ndarray:
+    """Density (nz, ny, nx) on a grid with the axes of `density` and the given shape (zyx), origin and step (xyz)."""
+    shift = density.rotation.T @ (np.asarray(origin) - density.origin)
+    array = density.array
+    for axis in range(3):  # of the array: z, y, x
+        old, new = density.step[2 - axis], step[2 - axis]
+        points = (shift[2 - axis] + new * np.arange(shape[axis])) / old
+        if len(points) == array.shape[axis] and np.abs(points - np.arange(len(points))).max() < ALIGNED:
+            continue
+        array = _apply(_matrix(points, array.shape[axis], max(1.0, new / old)), array, axis)
+    return array
+
+
+def _matrix(points: np.ndarray, size: int, stretch: float) -> sparse.csr_matrix:
+    """Weights (len(points), size) that interpolate `size` samples at `points`, in voxels.
+
+    `stretch` is the width of the sinc in voxels: over 1 it smooths. Beyond the ends the outermost samples are repeated, as
+    far as one voxel of the coarser grid; points further out get zero. Rows sum to 1, so that flat density stays flat.
+    """
+    taps = int(np.ceil(HALF_WIDTH * stretch))
+    columns = np.floor(points).astype(int)[:, None] + np.arange(1 - taps, taps + 1)
+    x = (points[:, None] - columns) / stretch
+    window = np.i0(KAISER_BETA * np.sqrt(np.clip(1 - (x / HALF_WIDTH) ** 2, 0, 1))) * (np.abs(x) < HALF_WIDTH)
+    weights = np.sinc(x) * window
+    weights /= weights.sum(axis=1, keepdims=True)
+    weights[(points < -stretch - ALIGNED) | (points > size - 1 + stretch + ALIGNED)] = 0
+    rows = np.repeat(np.arange(len(points)), columns.shape[1])
+    columns = np.clip(columns, 0, size - 1)
+    return sparse.csr_matrix((weights.ravel().astype(np.float32), (rows, columns.ravel())), (len(points), size))
+
+
+def _apply(matrix: sparse.csr_matrix, array: np.ndarray, axis: int) -> np.ndarray:
+    """Product of a sparse `matrix` (n, m) with one `axis` (of length m) of a 3D array."""
+    if axis == 0:
+        return (matrix @ array.reshape(len(array), -1)).reshape(-1, *array.shape[1:])
+    shape = list(array.shape)
+    shape[axis] = matrix.shape[0]
+    out = np.empty(shape, np.float32)
+    for plane, result in zip(array, out, strict=True):  # plane by plane: no second copy of the map
+        result[:] = matrix @ plane if axis == 1 else (matrix @ np.ascontiguousarray(plane.T)).T
+    return out
+
+
+def _interpolate(density: DensityMap, like: DensityMap) -> np.ndarray:
+    """Cubic spline interpolation at the voxels of `like`, one plane at a time."""
+    spline = ndimage.spline_filter(density.array, order=3, output=np.float32, mode="mirror")
+    nz, ny, nx = like.shape
+    out = np.empty((nz, ny, nx), np.float32)
+    ijk = np.stack(np.meshgrid(np.arange(nx), np.arange(ny), [0], indexing="ij"), axis=-1)[:, :, 0].astype(float)
+    for k in range(nz):
+        ijk[..., 2] = k
+        points = density.indices(like.positions(ijk))  # (nx, ny, 3), xyz
+        out[k] = ndimage.map_coordinates(spline, points.T[::-1], order=3, prefilter=False, mode="constant")
+    return out

@@ -1,0 +1,176 @@
+"""Cutting a map into overlapping tiles, and blending what is predicted for them into one map.
+
+Blending weights are products of one window an axis, and the windows of each axis are made to sum to 1 at every voxel of the map:
+so no map of summed weights is kept, and tiles that are left out blend to zero at their edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+EMPTY = 0.02  # network units (1 is strong density): a tile whose values all lie within this of zero is empty
+GRANULE = 8  # voxels; tiles that are multiples of this waste nothing in networks that halve their grid
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a map is cut into tiles; all lengths in voxels.
+
+    Parameters
+    ----------
+    size : int
+        Edge of a tile.
+    stride : int
+        Distance between neighbouring tiles.
+    margin : int
+        Width of the shell of a tile that is context only: its prediction is not used, for a network sees too little there.
+    window : {"taper", "mean"}
+        Weights inside the margin: falling smoothly over the overlap of neighbours, or all the same.
+    """
+
+    size: int
+    stride: int
+    margin: int = 0
+    window: str = "taper"
+
+    def __post_init__(self) -> None:
+        """Refuse tiles that would leave gaps."""
+        if self.window not in ("taper", "mean"):
+            raise ValueError(f"a window is 'taper' or 'mean', not {self.window!r}")
+        if self.size < 1 or self.margin < 0 or not 1 <= self.stride <= self.core:
+            raise ValueError(f"tiles of {self.size} voxels with a margin of {self.margin} cannot be {self.stride} apart")
+
+    @property
+    def core(self) -> int:
+        """Edge of the part of a tile whose prediction is used."""
+        return self.size - 2 * self.margin
+
+
+PRESETS = {
+    "paper": Tiling(25, 4, 0, "mean"),  # SuperEM paper, Methods
+    "fast": Tiling(64, 48, 4),
+    "normal": Tiling(64, 40, 8),
+}
+
+
+def tiling_for(tiling: str | Tiling, size: int, margin: int) -> Tiling:
+    """Tiling of a preset's name for a network that asks for tiles of `size` voxels with `margin`; a Tiling is kept.
+
+    "normal" uses the network's own margin, "fast" half of it; cores overlap by 8 voxels, or a quarter of a small one.
+
+    Raises
+    ------
+    ValueError
+        If there is no preset of that name.
+    """
+    if isinstance(tiling, Tiling):
+        return tiling
+    if tiling not in PRESETS:
+        raise ValueError(f"There is no tiling {tiling!r}; choose one of {', '.join(PRESETS)}.")
+    if tiling == "paper":
+        return PRESETS["paper"]
+    margin = margin if tiling == "normal" else margin // 2
+    core = size - 2 * margin
+    return Tiling(size, max(1, core - min(GRANULE, core // 4)), margin)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tiles of one map: for each axis (zyx) the edge, the first voxels (may be negative), and the windows (n, edge)."""
+
+    size: tuple[int, int, int]
+    starts: tuple[np.ndarray, np.ndarray, np.ndarray]
+    windows: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Number of tiles along each axis (zyx)."""
+        nz, ny, nx = (len(s) for s in self.starts)
+        return nz, ny, nx
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return int(np.prod(self.counts))
+
+
+def plan(shape: tuple[int, int, int], tiling: Tiling) -> Plan:
+    """Tiles that cover a map of `shape` (zyx) to its last voxel, borders outside of every tile's margin.
+
+    Tapered tiles are shrunk, in steps of 8 voxels, as far as the same number of them still covers the map.
+    """
+    axes = [_plan_axis(n, tiling) for n in shape]
+    size, starts, windows = zip(*axes, strict=True)
+    return Plan(size, starts, windows)
+
+
+def _plan_axis(length: int, tiling: Tiling) -> tuple[int, np.ndarray, np.ndarray]:
+    """Edge, starts (n,) and windows (n, edge) of the tiles of one axis."""
+    overlap = tiling.core - tiling.stride
+    count = max(1, -(-(length - overlap) // tiling.stride))
+    if tiling.window == "taper":
+        granule = GRANULE if tiling.size % GRANULE == 0 and tiling.stride % GRANULE == 0 else 1
+        size = length + 2 * tiling.margin if count == 1 else -(-(length - overlap) // count) + tiling.size - tiling.stride
+        saved = (tiling.size - size) // granule * granule
+        tiling = replace(tiling, size=tiling.size - saved, stride=max(1, tiling.stride - saved))
+    starts = np.arange(count) * tiling.stride - tiling.margin
+    weight = np.zeros(tiling.size)
+    weight[tiling.margin : tiling.margin + tiling.core] = 1
+    if tiling.window == "taper":
+        ramp = min(overlap, tiling.core // 2)
+        rise = np.sin((np.arange(ramp) + 0.5) / max(ramp, 1) * np.pi / 2) ** 2
+        weight[tiling.margin : tiling.margin + ramp] = rise
+        weight[tiling.size - tiling.margin - ramp : tiling.size - tiling.margin] = rise[::-1]
+    index = starts[:, None] + np.arange(tiling.size)
+    inside = (index >= 0) & (index < length)
+    windows = np.where(inside, weight, 0)
+    total = np.zeros(length)
+    np.add.at(total, index[inside], windows[inside])
+    windows[inside] /= total[index[inside]]
+    return tiling.size, starts, windows.astype(np.float32)
+
+
+def occupied(array: np.ndarray, tiles: Plan) -> np.ndarray:
+    """Which tiles (bool, one an axis count) hold any density, margins included, in an array in network units.
+
+    Since the whole tile counts, a tile is left out only if there is nothing within the margin of all that it would predict.
+    """
+    hit = (array > EMPTY) | (array < -EMPTY)
+    for axis, starts in enumerate(tiles.starts):
+        slabs = [slice(max(s, 0), s + tiles.size[axis]) for s in starts]
+        hit = np.stack([np.moveaxis(hit, axis, 0)[slab].any(axis=0) for slab in slabs], axis=axis)
+    return hit
+
+
+def chosen(mask: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Indices (zyx) of the tiles that `mask` holds true, in the order of memory."""
+    for k, j, i in np.argwhere(mask):
+        yield int(k), int(j), int(i)
+
+
+def cut(array: np.ndarray, tiles: Plan, index: tuple[int, int, int]) -> np.ndarray:
+    """Tile `index` of an array, float32; what lies outside of the array is zero."""
+    tile = np.zeros(tiles.size, np.float32)
+    there, here = _overlap(array.shape, tiles, index)
+    tile[here] = array[there]
+    return tile
+
+
+def blend(out: np.ndarray, tile: np.ndarray, tiles: Plan, index: tuple[int, int, int]) -> None:
+    """Add the prediction for tile `index`, weighted, to `out` (in place)."""
+    there, here = _overlap(out.shape, tiles, index)
+    wz, wy, wx = (window[n][part] for window, n, part in zip(tiles.windows, index, here, strict=True))
+    out[there] += tile[here] * (wz[:, None, None] * wy[:, None] * wx)
+
+
+def _overlap(shape, tiles: Plan, index) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where tile `index` meets an array of `shape`: slices of the array, and of the tile."""
+    there, here = [], []
+    for length, size, starts, n in zip(shape, tiles.size, tiles.starts, index, strict=True):
+        start = int(starts[n])
+        low, high = max(start, 0), min(start + size, length)
+        there.append(slice(low, high))
+        here.append(slice(low - start, high - start))
+    return tuple(there), tuple(here)
