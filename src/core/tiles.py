@@ -49,11 +49,8 @@ class Tiling:
         return self.size - 2 * self.margin
 
 
-PRESETS = {
-    "paper": Tiling(25, 4, 0, "mean"),  # SuperEM paper, Methods
-    "fast": Tiling(64, 48, 4),
-    "normal": Tiling(64, 40, 8),
-}
+PAPER = Tiling(25, 4, 0, "mean")  # SuperEM paper, Methods
+PRESETS = ("normal", "fast", "paper")
 
 
 def tiling_for(tiling: str | Tiling, size: int, margin: int) -> Tiling:
@@ -71,7 +68,7 @@ def tiling_for(tiling: str | Tiling, size: int, margin: int) -> Tiling:
     if tiling not in PRESETS:
         raise ValueError(f"There is no tiling {tiling!r}; choose one of {', '.join(PRESETS)}.")
     if tiling == "paper":
-        return PRESETS["paper"]
+        return PAPER
     margin = margin if tiling == "normal" else margin // 2
     core = size - 2 * margin
     return Tiling(size, max(1, core - min(GRANULE, core // 4)), margin)
