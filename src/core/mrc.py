@@ -1,0 +1,190 @@
+"""MRC2014 and CCP4 map files, placed in space as ChimeraX places them."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from .density import DensityMap, MapError
+
+READABLE_MODES = {0: "int8", 1: "int16", 2: "float32", 6: "uint16", 12: "float16"}
+IMOD_STAMP = 1146047817
+ROTATION_LABEL = "Chimera rotation:"  # how ChimeraX writes a rotated grid: axis and degrees
+WHOLE = 1e-3  # voxels; an origin this close to whole voxels can be written as nstart
+
+
+def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
+    """Read a map file, plain or compressed (.gz, .bz2), to a grid with axes in the order x, y, z.
+
+    The origin is ChimeraX's: in a .mrc file the ORIGIN record if it is not zero, else NSTART times the voxel size;
+    in a .map or .ccp4 file always NSTART.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    voxel_size : float, optional
+        Voxel size in Å to use in place of the header's.
+
+    Raises
+    ------
+    MapError
+        If the file cannot be read or is cut short, or is not one map of real density on a rectangular grid.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of flaws in the header; those that matter are found below
+            with mrcfile.open(path, permissive=True) as file:
+                header, data = file.header.copy(), file.data
+    except FileNotFoundError:
+        raise MapError(f"There is no file {path}.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, OverflowError) as error:
+        raise MapError(f"{path} is not a map file, or is damaged or cut short ({error}).") from error
+    except MemoryError as error:
+        raise MapError(f"{path} does not fit in memory, or its header is damaged.") from error
+    except OSError as error:
+        raise MapError(f"{path} cannot be read ({error.strerror or error}).") from error
+    _check_header(path, header)
+    if data is None:
+        raise MapError(f"{path} is cut short: it holds less density than its header says.")
+    if data.ndim != 3 or (int(header.ispg) == 0 and int(header.mz) == 1 and int(header.nz) > 1):
+        what = "a stack of volumes" if data.ndim == 4 else "an image or a stack of images"
+        raise MapError(f"{path} holds {what}; SuperEM needs one three-dimensional map.")
+    if int(header.mode) == 0 and _is_unsigned(header):
+        data = data.view(np.uint8)
+
+    axes = [int(header.mapc), int(header.mapr), int(header.maps)]  # of columns, rows, sections: 1 = x
+    if sorted(axes) != [1, 2, 3]:
+        axes = [1, 2, 3]
+    data = data.transpose([2 - axes.index(a) for a in (3, 2, 1)])
+    starts = [int(header.nxstart), int(header.nystart), int(header.nzstart)]
+    start = [starts[axes.index(a)] for a in (1, 2, 3)]
+    step = _step(path, header, voxel_size)
+    array = np.ascontiguousarray(data, np.float32)
+    return DensityMap(array, _origin(path, header, step, start), step, _rotation(header), path.name)
+
+
+def _check_header(path: Path, header: np.recarray) -> None:
+    """Refuse what is not a map file, or not density on a rectangular grid."""
+    if not header.map.item().startswith(b"MAP"):
+        raise MapError(f"{path} is not an MRC or CCP4 map file (it lacks the word MAP in its header).")
+    if int(header.mode) not in READABLE_MODES:
+        raise MapError(f"{path} has data of mode {int(header.mode)}; only real numbers can be read: modes "
+                       + ", ".join(f"{mode} ({kind})" for mode, kind in READABLE_MODES.items()) + ".")
+    angles = [float(header.cellb[name]) for name in ("alpha", "beta", "gamma")]
+    unset = any(not 0 < a < 180 for a in angles)  # ChimeraX reads such a cell as a rectangular one
+    if not unset and any(abs(a - 90) > 0.01 for a in angles):
+        raise MapError(f"{path} has a skewed cell (angles {', '.join(f'{a:g}' for a in angles)} degrees); "
+                       "SuperEM needs a rectangular grid.")
+
+
+def _step(path: Path, header: np.recarray, voxel_size: float | None) -> tuple[float, float, float]:
+    """Voxel size (xyz) in Å."""
+    if voxel_size is not None:
+        return (voxel_size,) * 3
+    cell = [float(header.cella[a]) for a in "xyz"]
+    counts = [int(header.mx), int(header.my), int(header.mz)]
+    if min(counts) <= 0 or not all(0 < c < math.inf for c in cell):
+        raise MapError(f"{path} has no voxel size in its header; say which one it is.")
+    x, y, z = (c / n for c, n in zip(cell, counts, strict=True))
+    return x, y, z
+
+
+def _origin(path: Path, header: np.recarray, step: Sequence[float], start: Sequence[int]) -> tuple[float, float, float]:
+    """Position (xyz, Å) of the first voxel, by the rules of ChimeraX's reader."""
+    origin = [float(header.origin[a]) for a in "xyz"]
+    suffixes = [s.lower() for s in path.suffixes if s.lower() not in (".gz", ".bz2")]
+    is_ccp4 = bool(suffixes) and suffixes[-1] in (".map", ".ccp4")
+    # Some programs leave rubbish in these records: values so large that voxels could not be told apart.
+    usable = np.all(np.isfinite(origin)) and all(np.float32(o + s) != np.float32(o) for o, s in zip(origin, step, strict=True))
+    if not is_ccp4 and any(origin) and usable:
+        x, y, z = origin
+        return x, y, z
+    limit = 10 * max(int(header[n]) for n in ("nx", "ny", "nz", "mx", "my", "mz"))
+    if any(abs(n) > limit for n in start):
+        return 0.0, 0.0, 0.0
+    x, y, z = (n * s for n, s in zip(start, step, strict=True))
+    return x, y, z
+
+
+def _rotation(header: np.recarray) -> np.ndarray:
+    """Rotation (3, 3) of the grid, from the label that ChimeraX writes."""
+    for label in header.label:
+        text = label.decode("latin-1").rstrip("\0 ")
+        if text.startswith(ROTATION_LABEL):
+            x, y, z, angle = (float(v) for v in text[len(ROTATION_LABEL):].split())
+            axis = np.array([x, y, z]) / math.hypot(x, y, z)
+            return Rotation.from_rotvec(axis * angle, degrees=True).as_matrix()
+    return np.eye(3)
+
+
+def _is_unsigned(header: np.recarray) -> bool:
+    """Whether IMOD wrote the bytes of a mode 0 file as unsigned ones."""
+    stamp, flags = np.frombuffer(header.extra2.tobytes()[40:48], header.nx.dtype)
+    return int(stamp) == IMOD_STAMP and not int(flags) & 1
+
+
+def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ()) -> None:
+    """Write a map as MRC2014, mode 2, atomically: a file of this name is there whole, or not at all.
+
+    ORIGIN holds the origin; NSTART agrees with it where it is a whole number of voxels and is zero elsewhere.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; one that exists is replaced.
+    density : DensityMap
+        The map.
+    labels : sequence of str
+        Up to ten lines (nine for a rotated grid) for the header, cut at 80 characters.
+
+    Raises
+    ------
+    MapError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    step, origin = np.asarray(density.step), np.asarray(density.origin)
+    lines = list(labels)
+    start = np.rint(origin / step).astype(int)
+    rotated = not np.allclose(density.rotation, np.eye(3), atol=1e-9)
+    if rotated:
+        lines.insert(0, _rotation_line(density.rotation))
+    if rotated or np.abs(origin / step - start).max() > WHOLE:
+        start[:] = 0
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with mrcfile.new(part, overwrite=True) as file:
+            file.set_data(density.array)
+            file.set_volume()
+            header = file.header
+            header.cella.x, header.cella.y, header.cella.z = step * density.shape[::-1]
+            header.origin.x, header.origin.y, header.origin.z = origin
+            header.nxstart, header.nystart, header.nzstart = start
+            header.label[:] = b""
+            for n, line in enumerate(lines[:10]):
+                header.label[n] = line.encode("ascii", "replace")[:80]
+            header.nlabl = min(len(lines), 10)
+        os.replace(part, path)
+    except OSError as error:
+        raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rotation_line(rotation: np.ndarray) -> str:
+    """Label for a rotated grid, as ChimeraX writes it: axis and angle in degrees."""
+    vector = Rotation.from_matrix(rotation).as_rotvec(degrees=True)
+    angle = float(np.linalg.norm(vector))
+    x, y, z = vector / angle
+    return f"{ROTATION_LABEL} {x:12.8f} {y:12.8f} {z:12.8f} {angle:12.8f}"
