@@ -1,0 +1,83 @@
+"""Tiles cover every voxel, with weights that sum to 1."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from superem.core import tiles
+from superem.core.tiles import Tiling
+
+
+@st.composite
+def tilings(draw):
+    """Any tiling that leaves no gaps."""
+    margin = draw(st.integers(0, 6))
+    core = draw(st.integers(1, 24))
+    return Tiling(core + 2 * margin, draw(st.integers(max(1, core // 4), core)), margin, draw(st.sampled_from(["taper", "mean"])))
+
+
+shapes = st.tuples(*[st.integers(1, 40)] * 3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(shape=shapes, tiling=tilings())
+def test_weights_sum_to_one_everywhere_and_to_zero_in_margins(shape, tiling):
+    plan = tiles.plan(shape, tiling)
+    for length, starts, windows in zip(shape, plan.starts, plan.windows, strict=True):
+        total = np.zeros(length)
+        for start, window in zip(starts, windows, strict=True):
+            used = np.flatnonzero(window)
+            assert used.min() >= tiling.margin and used.max() < len(window) - tiling.margin
+            total[start + used] += window[used]
+        assert np.allclose(total, 1, atol=1e-6)
+    assert max(plan.size) <= tiling.size
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=shapes, tiling=tilings(), seed=st.integers(0, 99))
+def test_cut_and_blended_tiles_give_the_map_back(shape, tiling, seed):
+    array = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    plan = tiles.plan(shape, tiling)
+    out = np.zeros_like(array)
+    for index in tiles.chosen(np.ones(plan.counts, bool)):
+        tiles.blend(out, tiles.cut(array, plan, index), plan, index)
+    assert np.abs(out - array).max() < 1e-5
+
+
+@settings(max_examples=60, deadline=None)
+@given(shape=shapes, tiling=tilings(), data=st.data())
+def test_no_tile_that_touches_density_is_empty(shape, tiling, data):
+    at = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
+    array = np.zeros(shape, np.float32)
+    array[at] = 1
+    plan = tiles.plan(shape, tiling)
+    mask = tiles.occupied(array, plan)
+    for index in np.ndindex(plan.counts):
+        low = np.array([s[n] for s, n in zip(plan.starts, index, strict=True)])
+        assert mask[index] == bool(np.all(low <= at) and np.all(at < low + plan.size))
+
+
+def test_paper_tiling_is_the_paper_s():
+    plan = tiles.plan((33, 33, 33), tiles.tiling_for("paper", 64, 8))
+    assert plan.size == (25, 25, 25) and len(plan) == 27
+    assert [list(s) for s in plan.starts] == [[0, 4, 8]] * 3
+
+
+def test_presets_follow_the_model_s_tile_and_margin():
+    assert tiles.tiling_for("normal", 64, 8) == Tiling(64, 40, 8)
+    assert tiles.tiling_for("fast", 64, 8) == Tiling(64, 48, 4)
+    assert tiles.tiling_for("normal", 25, 4) == Tiling(25, 13, 4)
+    with pytest.raises(ValueError, match="normal, fast, paper"):
+        tiles.tiling_for("slow", 64, 8)
+
+
+def test_tiles_shrink_to_the_map_in_steps_that_networks_like():
+    plan = tiles.plan((20, 90, 200), Tiling(64, 40, 8))
+    assert all(size % 8 == 0 for size in plan.size)
+    assert plan.size[0] == 40 and plan.counts[0] == 1  # 20 voxels and two margins, to a multiple of 8
+
+
+@pytest.mark.parametrize("wrong", [(10, 11), (10, 5, 3), (10, 0), (10, 2, 0, "square")])
+def test_tilings_that_would_leave_gaps(wrong):
+    with pytest.raises(ValueError):
+        Tiling(*wrong)
