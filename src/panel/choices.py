@@ -1,0 +1,63 @@
+"""What a person chooses in the panel, and the command that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+#: The values that the panel offers for each choice, with what it says of them.
+TILINGS = {
+    "normal": "Normal",
+    "fast": "Fast: less overlap",
+    "paper": "Paper: 25 Å cubes, stride 4, slow",
+}
+REGIONS = {"all": "Whole map", "shown": "What is shown of it"}
+GRIDS = {"1A": "1 Å", "input": "That of the input map"}
+ROTATIONS = {"1": "1", "4": "4", "8": "8", "24": "24: all there are"}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One setting of the panel; the names are those of the command's keywords."""
+
+    device: str = "auto"
+    model: str = ""  # the default model
+    tiling: str = "normal"
+    subregion: str = "all"
+    grid: str = "1A"
+    rotations: str = "1"
+    batch_size: int = 0  # as the device's memory allows
+
+    def command(self, spec: str) -> str:
+        """Return the `superem` command for the map that `spec` names ("#1")."""
+        from chimerax.core.commands import StringArg
+
+        words = [f"superem {spec} device {StringArg.unparse(self.device)}"]
+        if self.model:
+            words.append(f"model {StringArg.unparse(self.model)}")
+        words.append(f"tiling {self.tiling}")
+        for name in ("subregion", "grid", "rotations"):
+            if getattr(self, name) != getattr(DEFAULT, name):
+                words.append(f"{name} {getattr(self, name)}")
+        if self.batch_size:
+            words.append(f"batchSize {self.batch_size}")
+        return " ".join(words)
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values, for sessions and settings."""
+        return asdict(self)
+
+
+DEFAULT = Choices()
+_OFFERED = {"tiling": TILINGS, "subregion": REGIONS, "grid": GRIDS, "rotations": ROTATIONS}
+
+
+def from_state(state: Mapping[str, Any]) -> Choices:
+    """Read what `state` made, by this or another version of the bundle; what is not understood is left at its default."""
+    kept = {}
+    for field in fields(Choices):
+        value = state.get(field.name)
+        if type(value) is type(getattr(DEFAULT, field.name)) and value in _OFFERED.get(field.name, (value,)):
+            kept[field.name] = value
+    return Choices(**kept)

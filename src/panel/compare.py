@@ -1,0 +1,123 @@
+"""Two maps in one place: one or the other, both blended, side by side, and both levels moved together.
+
+All that stays is done by ChimeraX's own commands, so that it is logged and can be scripted. While a slider is
+dragged the same changes are made directly, for a command at every step would fill the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chimerax.core.commands import run
+
+from ..volumes import contoured_volume, density_of
+
+#: The level slider goes from a quarter of the volume enclosed at its middle to four times as much.
+VOLUME_RANGE = 4.0
+#: Contouring a larger map repeatedly takes seconds; its levels are found from its histogram.
+FAST_ABOVE = 4_000_000  # voxels
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The map that went in (`before`) and the super-resolved one (`after`); both chimerax.map.Volume."""
+
+    before: Any
+    after: Any
+
+    @property
+    def session(self) -> Any:
+        """The session that both are open in."""
+        return self.before.session
+
+    @property
+    def spec(self) -> str:
+        """Both maps as a model specifier."""
+        return f"#{self.before.id_string},{self.after.id_string}"
+
+    @property
+    def usable(self) -> bool:
+        """Whether these are two maps that are still open."""
+        maps = (self.before, self.after)
+        return self.before is not self.after and not any(m is None or m.deleted or m.id is None for m in maps)
+
+    # Which of both is seen
+
+    def flip(self) -> Any:
+        """Show the one of both that is hidden, alone and opaque; return it."""
+        shown = self.before if self.after.display else self.after
+        self.show_only(shown)
+        return shown
+
+    def show_only(self, shown: Any) -> None:
+        """Show one of both, opaque, and hide the other."""
+        hidden = self.after if shown is self.before else self.before
+        self._run(f"hide #{hidden.id_string} models; show #{shown.id_string} models; "
+                  f"transparency {self.spec} 0 target s")
+
+    def blend(self, percent: float) -> None:
+        """Show both laid over each other: 0 is `before` alone, 100 `after` alone."""
+        before, after = self.transparencies(percent)
+        self._run(f"show {self.spec} models; transparency #{self.before.id_string} {before:.0f} target s; "
+                  f"transparency #{self.after.id_string} {after:.0f} target s")
+
+    def preview_blend(self, percent: float) -> None:
+        """Do what `blend` does without a command."""
+        for volume, transparency in zip((self.before, self.after), self.transparencies(percent), strict=True):
+            volume.display = True
+            volume.set_transparency(round(255 * (100 - transparency) / 100))
+
+    @staticmethod
+    def transparencies(percent: float) -> tuple[float, float]:
+        """Transparency in per cent of `before` and `after` at a place of the blending slider."""
+        return percent, 100 - percent
+
+    def side_by_side(self) -> None:
+        """Move both apart on the screen; dragging the mouse turns each about its own centre."""
+        self._run(f"show {self.spec} models; transparency {self.spec} 0 target s; "
+                  f"tile {self.spec} columns 2 spacingFactor 1.2")
+
+    def together(self) -> None:
+        """Lay `after` on `before` again."""
+        self._run(f"tile off {self.spec}")
+
+    # Levels
+
+    def enclosed_volume(self) -> float | None:
+        """Volume in Å³ inside the lowest contour of `before`; None where it is shown as an image or not contoured."""
+        levels = [s.level for s in self.before.surfaces]
+        if not levels or not self.after.surfaces:
+            return None
+        return contoured_volume(density_of(self.before), min(levels)) or None
+
+    def enclose(self, volume: float) -> None:
+        """Contour both maps so that each encloses `volume` Å³."""
+        method = "fastEncloseVolume" if self._large() else "encloseVolume"
+        self._run(f"volume {self.spec} {method} {volume:.6g}")
+
+    def preview_enclose(self, volume: float) -> None:
+        """Do nearly what `enclose` does, quickly and without a command."""
+        for each in (self.before, self.after):
+            each.set_parameters(surface_levels=[each.surface_level_for_enclosed_volume(volume, rank_method=True)])
+
+    def _large(self) -> bool:
+        sizes = [nx * ny * nz for nx, ny, nz in (v.data.size for v in (self.before, self.after))]
+        return max(sizes) > FAST_ABOVE
+
+    def _run(self, command: str) -> None:
+        run(self.session, command)
+
+
+def volume_at(place: float, middle: float) -> float:
+    """Volume in Å³ for a place from 0 to 1 of the level slider whose middle is `middle` Å³; to the right is less."""
+    return middle * VOLUME_RANGE ** (1 - 2 * place)
+
+
+def save_command(volume: Any, path: str) -> str:
+    """Return the command that writes a map to an MRC file; ".mrc" is added where the path has no known suffix."""
+    from chimerax.core.commands import FileNameArg
+
+    if not path.lower().endswith((".mrc", ".map", ".ccp4")):
+        path += ".mrc"
+    return f"save {FileNameArg.unparse(path)} models #{volume.id_string}"

@@ -1,0 +1,179 @@
+"""The part of the panel that compares the input with the super-resolved map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chimerax.core.commands import run
+from chimerax.map import Volume
+from chimerax.ui.widgets import ModelMenuButton
+from Qt.QtCore import Qt, QTimer
+from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QLabel, QPushButton, QSlider
+
+from .compare import Pair, save_command, volume_at
+
+STEPS = 100  # of a slider
+SETTLE = 400  # ms after which a slider that is moved by keys counts as let go
+
+
+class CompareBox(QGroupBox):
+    """Two map menus, and the buttons and sliders that show both maps in one place."""
+
+    def __init__(self, session: Any) -> None:
+        super().__init__("Compare")
+        self.session = session
+        self._middle: float | None = None  # Å³ enclosed at the middle of the level slider
+        self._level: float | None = None  # of the input, as this box left it
+        self._place = STEPS // 2  # of the level slider, as this box left it
+        self.before = ModelMenuButton(session, class_filter=Volume, no_value_button_text="No map chosen",
+                                      autoselect=ModelMenuButton.AUTOSELECT_NONE)
+        self.after = ModelMenuButton(session, class_filter=Volume, no_value_button_text="No map chosen",
+                                     autoselect=ModelMenuButton.AUTOSELECT_NONE)
+        self.flip = self._button("&Flip", "Show the one of both maps that is hidden, in place of the other", self._flip)
+        self.beside = self._button("Side &by side", "Move the maps apart; dragging turns both alike", self._beside)
+        self.beside.setCheckable(True)
+        self.save = self._button("&Save SR map …", "Write the super-resolved map to an MRC file", self._save)
+        self.blend = self._slider(STEPS, "From the input to the super-resolved map", self._preview_blend, self._blend)
+        self.level = self._slider(
+            STEPS // 2, "Contour levels of both maps, at the same enclosed volume", self._preview_level, self._enclose)
+        self._volume = QLabel()
+        self._lay_out()
+        for menu in (self.before, self.after):
+            menu.value_changed.connect(self._pair_changed)
+        self._pair_changed()
+
+    @property
+    def pair(self) -> Pair | None:
+        """The two maps, or None where there are not two."""
+        pair = Pair(self.before.value, self.after.value)
+        return pair if pair.usable else None
+
+    def compare(self, before: Any, after: Any) -> None:
+        """Choose the two maps; None leaves a menu empty."""
+        self.before.value = before
+        self.after.value = after
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout(self)
+        rows: list[list[Any]] = [
+            [QLabel("Input"), self.before], [QLabel("SR map"), self.after],
+            [QLabel("Blend"), self.blend], [QLabel("Level"), self.level], [None, self._volume],
+        ]
+        for i, (label, field) in enumerate(rows):
+            if label is not None:
+                label.setBuddy(field)
+                grid.addWidget(label, i, 0)
+            grid.addWidget(field, i, 1, 1, 3)
+        for i, button in enumerate((self.flip, self.beside, self.save)):
+            grid.addWidget(button, len(rows), 1 + i)
+        grid.setColumnStretch(3, 1)
+
+    def _button(self, text: str, tip: str, action: Any) -> QPushButton:
+        button = QPushButton(text)
+        button.setToolTip(tip)
+        button.clicked.connect(lambda *_: action())
+        return button
+
+    def _slider(self, place: int, tip: str, preview: Any, settle: Any) -> QSlider:
+        """Make a slider: `preview` at every move, `settle` once it is let go or rests."""
+        slider = QSlider(Qt.Orientation.Horizontal)
+        slider.setRange(0, STEPS)
+        slider.setValue(place)
+        slider.setToolTip(tip)
+        slider.setAccessibleName(tip)
+        timer = QTimer(slider)
+        timer.setSingleShot(True)
+        timer.setInterval(SETTLE)
+
+        def moved() -> None:
+            preview()
+            timer.start()
+
+        def rested() -> None:
+            if not slider.isSliderDown():
+                settle()
+
+        def released() -> None:
+            if timer.isActive():
+                timer.stop()
+                settle()
+
+        slider.valueChanged.connect(lambda *_: moved())
+        slider.sliderReleased.connect(released)
+        timer.timeout.connect(rested)
+        return slider
+
+    def _pair_changed(self) -> None:
+        pair = self.pair
+        for widget in (self.flip, self.beside, self.blend):
+            widget.setEnabled(pair is not None)
+        self.level.setEnabled(pair is not None and bool(pair.before.surfaces and pair.after.surfaces))
+        self.save.setEnabled(self.after.value is not None)
+        self.beside.setChecked(False)
+        self._volume.clear()
+        self._middle = self._level = None
+        self._set_quietly(self.blend, STEPS)
+        self._set_quietly(self.level, STEPS // 2)
+        self._place = STEPS // 2
+
+    def _flip(self) -> None:
+        if (pair := self.pair) is not None:
+            shown = pair.flip()
+            self._set_quietly(self.blend, 0 if shown is pair.before else STEPS)
+
+    def _beside(self) -> None:
+        if (pair := self.pair) is None:
+            return
+        if self.beside.isChecked():
+            pair.side_by_side()
+        else:
+            pair.together()
+
+    def _preview_blend(self) -> None:
+        if (pair := self.pair) is not None:
+            pair.preview_blend(self.blend.value())
+
+    def _blend(self) -> None:
+        if (pair := self.pair) is not None:
+            pair.blend(self.blend.value())
+
+    def _preview_level(self) -> None:
+        pair = self.pair
+        if pair is not None and (volume := self._volume_now(pair)) is not None:
+            pair.preview_enclose(volume)
+            self._left_at(pair, volume)
+
+    def _enclose(self) -> None:
+        pair = self.pair
+        if pair is not None and (volume := self._volume_now(pair)) is not None:
+            pair.enclose(volume)
+            self._left_at(pair, volume)
+
+    def _volume_now(self, pair: Pair) -> float | None:
+        """Return the volume that the level slider stands for, in Å³.
+
+        Where the level was changed elsewhere, in the Volume Viewer or by a command, the slider goes on from there.
+        """
+        if self._middle is None or not pair.before.surfaces or pair.before.surfaces[0].level != self._level:
+            now = pair.enclosed_volume()
+            if now is None:
+                return None
+            self._middle = now / volume_at(self._place / STEPS, 1.0)
+        return volume_at(self.level.value() / STEPS, self._middle)
+
+    def _left_at(self, pair: Pair, volume: float) -> None:
+        self._level = pair.before.surfaces[0].level if pair.before.surfaces else None
+        self._place = self.level.value()
+        self._volume.setText(f"Both levels enclose {volume:,.0f} Å³.")
+
+    def _save(self) -> None:
+        name = f"{self.after.value.name}.mrc".replace("/", "_")
+        path, _kind = QFileDialog.getSaveFileName(self, "Save SR map", name, "MRC density map (*.mrc)")
+        if path:
+            run(self.session, save_command(self.after.value, path))
+
+    @staticmethod
+    def _set_quietly(slider: QSlider, place: int) -> None:
+        slider.blockSignals(True)
+        slider.setValue(place)
+        slider.blockSignals(False)

@@ -1,0 +1,119 @@
+"""What a run will take, found on a thread of its own: loading PyTorch and timing a batch take seconds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core.density import DensityMap, MapError
+from ..core.devices import DeviceError
+from ..core.resample import grid_shape_origin
+from ..nets.store import WeightsError
+from .choices import Choices
+
+
+@dataclass(frozen=True)
+class Question:
+    """A run: how many voxels (zyx) of which size (Å, xyz) and what the panel says."""
+
+    shape: tuple[int, int, int]
+    step: tuple[float, float, float]
+    choices: Choices
+
+
+def question(volume: Any, choices: Choices) -> Question:
+    """Ask about a run on a Volume, or on what is shown of it."""
+    (i0, j0, k0), (i1, j1, k1), _step = volume.subregion((1, 1, 1), choices.subregion)
+    shape = (k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
+    return Question(shape, tuple(float(s) for s in volume.data.step), choices)
+
+
+def foretell(asked: Question) -> str:
+    """Return one sentence on the time and memory of a run; takes seconds, and loads PyTorch."""
+    from ..core.predict import estimate
+    from ..nets.store import load
+
+    try:
+        outline = DensityMap(np.broadcast_to(np.float32(0), asked.shape), step=asked.step)
+        shape, _origin = grid_shape_origin(outline, 1.0)
+        found = estimate(shape, load(asked.choices.model), asked.choices.tiling, asked.choices.device,
+                         int(asked.choices.rotations))
+    except (MapError, DeviceError, WeightsError) as error:
+        return str(error)
+    return (f"At most {duration(found.seconds)} and {memory(found.memory)} of memory: {found.tiles} "
+            f"cube{'s' if found.tiles > 1 else ''} on {found.device.label}, less where there is no density.")
+
+
+def duration(seconds: float) -> str:
+    """Put a time in words, as coarse as an estimate is."""
+    if seconds < 10:
+        return "10 seconds"
+    if seconds < 90:
+        return f"{round(seconds, -1):.0f} seconds"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
+def memory(count: float) -> str:
+    """Put a number of bytes in words."""
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
+
+
+class Foreteller:
+    """Answers the newest question on a worker thread; older ones that still wait are dropped.
+
+    Parameters
+    ----------
+    post : callable
+        ``session.ui.thread_safe``: hands a call to the main thread.
+    answered : callable
+        ``answered(question, answer)``, called on the main thread.
+    """
+
+    def __init__(self, post: Callable[..., None], answered: Callable[[Any, Any], None]) -> None:
+        self._post, self._answered = post, answered
+        self._lock = threading.Lock()
+        self._waiting: tuple[Any, Callable[[Any], Any]] | None = None
+        self._working = False
+        self._known: dict[Any, Any] = {}
+
+    def ask(self, asked: Any, work: Callable[[Any], Any]) -> None:
+        """Have ``answered(asked, work(asked))`` called; at once where the answer is known."""
+        with self._lock:
+            if asked in self._known:
+                self._waiting = None
+                self._post(self._answered, asked, self._known[asked])
+                return
+            self._waiting = (asked, work)
+            if self._working:
+                return
+            self._working = True
+        threading.Thread(target=self._work, daemon=True, name="superem estimate").start()
+
+    def forget(self) -> None:
+        """Answer nothing any more."""
+        with self._lock:
+            self._waiting = None
+            self._answered = lambda *_answer: None
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if self._waiting is None:
+                    self._working = False
+                    return
+                asked, work = self._waiting
+                self._waiting = None
+            answer: Any
+            try:
+                answer = work(asked)
+            except Exception as error:  # an estimate is a courtesy: a run says what is wrong, with its traceback
+                answer = f"No estimate: {error}"
+            with self._lock:
+                self._known[asked] = answer
+            self._post(lambda asked=asked, answer=answer: self._answered(asked, answer))

@@ -1,0 +1,161 @@
+"""The choices as widgets: which map, where, with what, and the advanced part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chimerax.map import Volume
+from chimerax.ui.widgets import CollapsiblePanel, ModelMenuButton
+from Qt.QtCore import Qt, Signal
+from Qt.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+
+from ..nets.store import WeightsError, bundled
+from .choices import GRIDS, REGIONS, ROTATIONS, TILINGS, Choices
+
+WEIGHTS_FILE = "Weights file …"
+
+
+class ChoicesForm(QWidget):
+    """All that a run needs to know.
+
+    Parameters
+    ----------
+    session : chimerax.core.session.Session
+    choices : Choices
+        What the form says at first.
+    advanced : bool
+        Whether the advanced part is open at first.
+    """
+
+    changed = Signal()
+
+    def __init__(self, session: Any, choices: Choices, advanced: bool = False) -> None:
+        super().__init__()
+        self._summaries: dict[str, str] = {}
+        self._form = form = _form_layout(self)
+        self.map_menu = ModelMenuButton(
+            session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_FIRST_DISPLAYED,
+            no_value_button_text="No map open")
+        self.map_menu.value_changed.connect(self.changed)
+        self._device = self._combo({"auto": "Automatic: the best there is"}, "Where the network runs")
+        self._model = self._combo({}, "The network and its weights")
+        self._model.activated.connect(self._model_chosen)
+        self._summary = note_label()
+        self._tiling = self._combo(TILINGS, "How the map is cut into overlapping cubes")
+        self._subregion = self._combo(REGIONS, "The part of the map that is worked on")
+        self._grid = self._combo(GRIDS, "The grid of the super-resolved map")
+        for text, field in (("&Map", self.map_menu), ("&Device", self._device), ("M&odel", self._model)):
+            form.addRow(text, field)
+        form.addRow("", self._summary)
+        for text, field in (("&Tiling", self._tiling), ("Re&gion", self._subregion), ("Output gri&d", self._grid)):
+            form.addRow(text, field)
+
+        self.advanced = CollapsiblePanel(self, title="Advanced")
+        inner = QWidget(self.advanced.content_area)
+        self.advanced.content_area.layout().addWidget(inner)
+        advanced_form = _form_layout(inner)
+        self._rotations = self._combo(
+            ROTATIONS, "Average the predictions for this many orientations of the map: smoother, and as many times slower")
+        self._batch = QSpinBox()
+        self._batch.setRange(0, 4096)
+        self._batch.setSpecialValueText("Automatic")
+        self._batch.setToolTip("Cubes that are predicted at once; halved when memory runs out")
+        self._batch.valueChanged.connect(self.changed)
+        advanced_form.addRow("Orientations", self._rotations)
+        advanced_form.addRow("Batch size", self._batch)
+        form.addRow(self.advanced)
+        if advanced:
+            self.advanced.toggle_panel_display(True)
+        self._list_models()
+        self.set_choices(choices)
+
+    @property
+    def choices(self) -> Choices:
+        """What the form says."""
+        return Choices(
+            device=self._device.currentData(), model=self._model.currentData() or "", tiling=self._tiling.currentData(),
+            subregion=self._subregion.currentData(), grid=self._grid.currentData(),
+            rotations=self._rotations.currentData(), batch_size=self._batch.value())
+
+    def set_choices(self, choices: Choices) -> None:
+        """Make the form say `choices`; a device that is not known (yet) and a weights file are added to their menus."""
+        for combo, value in (
+            (self._device, choices.device), (self._model, choices.model), (self._tiling, choices.tiling),
+            (self._subregion, choices.subregion), (self._grid, choices.grid), (self._rotations, choices.rotations),
+        ):
+            if combo.findData(value) < 0:
+                combo.insertItem(1, value, value)
+            combo.setCurrentIndex(combo.findData(value))
+        self._batch.setValue(choices.batch_size)
+
+    def set_devices(self, devices: list[Any]) -> None:
+        """List the devices that are there (core `Device`s, the best one first); one that is gone is no longer offered."""
+        wanted = self._device.currentData()
+        self._device.blockSignals(True)
+        self._device.clear()
+        self._device.addItem(f"Automatic: {devices[0].label}", "auto")
+        for device in devices:
+            self._device.addItem(f"{device.label} ({device.name})", device.name)
+        self._device.setCurrentIndex(max(0, self._device.findData(wanted)))
+        self._device.blockSignals(False)
+        if self._device.currentData() != wanted:
+            self.changed.emit()
+
+    def _list_models(self) -> None:
+        try:
+            cards = bundled()
+        except WeightsError as error:
+            self._summary.setText(str(error))
+            cards = []
+        for i, (name, card) in enumerate(cards):
+            self._model.addItem(f"{name} (default)" if i == 0 else name, "" if i == 0 else name)
+            self._summaries["" if i == 0 else name] = card.summary
+        self._model.addItem(WEIGHTS_FILE, WEIGHTS_FILE)
+        self._model.currentIndexChanged.connect(self._show_summary)
+        self._show_summary()
+
+    def _show_summary(self) -> None:
+        name = self._model.currentData()
+        self._summary.setText(self._summaries.get(name, "A weights file of your own."))
+
+    def _model_chosen(self) -> None:
+        if self._model.currentData() != WEIGHTS_FILE:
+            return
+        path, _kind = QFileDialog.getOpenFileName(self, "Weights file", "", "Weights (*.safetensors)")
+        if path and self._model.findData(path) < 0:
+            self._model.insertItem(self._model.count() - 1, path.rsplit("/", 1)[-1], path)
+        self._model.setCurrentIndex(max(0, self._model.findData(path)))
+
+    def _combo(self, options: Mapping[str, str], tip: str) -> QComboBox:
+        combo = QComboBox()
+        combo.setToolTip(tip)
+        combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        combo.setMinimumContentsLength(18)
+        for value, text in options.items():
+            combo.addItem(text, value)
+        combo.currentIndexChanged.connect(self.changed)
+        return combo
+
+
+def note_label(text: str = "") -> QLabel:
+    """Return a label for sentences: they wrap, and can be selected and copied."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def column(widget: QWidget, margin: int = 0) -> QVBoxLayout:
+    """Give a widget a column to put others into."""
+    layout = QVBoxLayout(widget)
+    layout.setContentsMargins(margin, margin, margin, margin)
+    return layout
+
+
+def _form_layout(widget: QWidget) -> QFormLayout:
+    form = QFormLayout(widget)
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    return form

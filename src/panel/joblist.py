@@ -1,0 +1,88 @@
+"""The jobs that run and wait, each with its progress, the time left and a way to stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from Qt.QtWidgets import QGridLayout, QLabel, QProgressBar, QPushButton, QWidget
+
+from ..job import jobs, status_text
+from .form import column
+
+STAGES = {
+    "waiting": "waits for the jobs before it",
+    "loading": "loading PyTorch and the model …",
+    "showing": "contouring the result …",
+}
+
+
+class JobList(QWidget):
+    """One row a job of the session, whoever asked for it.
+
+    Parameters
+    ----------
+    session : chimerax.core.session.Session
+    ended : callable
+        ``ended(job)``, called when a job leaves the list.
+    """
+
+    def __init__(self, session: Any, ended: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._queue = jobs(session)
+        self._ended = ended
+        self._rows: dict[Any, JobRow] = {}
+        self._layout = column(self)
+        self._handler = self._queue.triggers.add_handler("changed", self._changed)
+        for job in self._queue.list():
+            self._changed("changed", job)
+
+    def forget(self) -> None:
+        """Follow the jobs no more; they go on."""
+        self._handler.remove()
+
+    def _changed(self, _name: str, job: Any) -> None:
+        if job in self._queue.list():
+            if job not in self._rows:
+                self._rows[job] = JobRow(job)
+                self._layout.addWidget(self._rows[job])
+            self._rows[job].update_row()
+        elif job in self._rows:
+            row = self._rows.pop(job)
+            self._layout.removeWidget(row)
+            row.deleteLater()
+            self._ended(job)
+
+
+class JobRow(QWidget):
+    """What one job does, how far it is, and the button that stops it."""
+
+    def __init__(self, job: Any) -> None:
+        super().__init__()
+        self.job = job
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.label = QLabel()
+        self.label.setWordWrap(True)
+        self.bar = QProgressBar()
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip(f"Stop superem of {job.name}")
+        self.cancel.clicked.connect(lambda *_: job.cancel())
+        layout.addWidget(self.label, 0, 0, 1, 2)
+        layout.addWidget(self.bar, 1, 0)
+        layout.addWidget(self.cancel, 1, 1)
+
+    def update_row(self) -> None:
+        """Show the job as it is now."""
+        job, (done, total) = self.job, self.job.progress
+        if job.state == "terminating":
+            text = f"{job.name}: stopping …"
+        elif job.stage == "predicting":
+            text = status_text(job.name, done, total, job.seconds_left)
+        else:
+            text = f"{job.name}: {STAGES.get(job.stage, job.stage)}"
+        self.label.setText(text)
+        # A bar of no length moves to and fro: something goes on, for how long is not known.
+        self.bar.setRange(0, total if total or job.stage != "waiting" else 1)
+        self.bar.setValue(done)
+        self.cancel.setEnabled(job.state in ("pending", "running"))

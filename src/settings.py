@@ -1,0 +1,22 @@
+"""Choices of the panel that ChimeraX remembers from one start to the next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chimerax.core.settings import Settings
+
+from .panel.choices import DEFAULT
+
+
+class PanelSettings(Settings):
+    """The choices of the last run, and whether the advanced part was open."""
+
+    AUTO_SAVE = {**DEFAULT.state(), "advanced": False}
+
+
+def panel_settings(session: Any) -> PanelSettings:
+    """Return the settings of this bundle, one object a session."""
+    if not hasattr(session, "superem_settings"):
+        session.superem_settings = PanelSettings(session, "SuperEM")
+    return session.superem_settings

@@ -1,0 +1,189 @@
+"""The panel, Tools ▸ Volume Data ▸ SuperEM: it composes `superem` commands, runs them and follows their jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chimerax.core.commands import run
+from chimerax.core.tools import ToolInstance, get_singleton
+
+from .job import CAUTION, jobs
+from .panel.choices import from_state
+from .settings import panel_settings
+
+TOOL_NAME = "SuperEM"
+ESTIMATE_AFTER = 400  # ms without a change of choices
+
+
+class SuperEMTool(ToolInstance):
+    """The one SuperEM panel of a session."""
+
+    SESSION_ENDURING = False
+    SESSION_SAVE = True
+    help = "help:user/tools/superem.html"
+
+    def __init__(self, session: Any, tool_name: str = TOOL_NAME) -> None:
+        super().__init__(session, tool_name)
+        from chimerax.ui import MainToolWindow
+
+        from .panel.foretell import Foreteller
+
+        self._asked: Any = None
+        self._settings = panel_settings(session)
+        self._devices = Foreteller(session.ui.thread_safe, self._devices_found)
+        self._foreteller = Foreteller(session.ui.thread_safe, self._foretold)
+        self.tool_window = MainToolWindow(self)
+        self._build(self.tool_window.ui_area)
+        self.tool_window.manage("side")
+        self._find_devices()
+        self._choices_changed()
+
+    @classmethod
+    def get_singleton(cls, session: Any) -> SuperEMTool | None:
+        """Return the panel, made if need be; None without a window."""
+        return get_singleton(session, cls, TOOL_NAME)
+
+    # Widgets
+
+    def _build(self, parent: Any) -> None:
+        from Qt.QtCore import QTimer
+        from Qt.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QWidget
+
+        from .panel.comparebox import CompareBox
+        from .panel.form import ChoicesForm, column, note_label
+        from .panel.joblist import JobList
+
+        settings = self._settings
+        choices = from_state({name: getattr(settings, name) for name in settings.AUTO_SAVE})
+        self.form = ChoicesForm(self.session, choices, settings.advanced)
+        self.estimate = note_label()
+        self.run_button = QPushButton("&Run")
+        self.run_button.setToolTip("Make the super-resolved map; the window stays alive meanwhile")
+        self.run_button.clicked.connect(lambda *_: self.run())
+        self.help_button = QPushButton("&Help")
+        self.help_button.clicked.connect(lambda *_: self.display_help())
+        self.jobs = JobList(self.session, self._job_ended)
+        self.report = note_label()
+        self.compare = CompareBox(self.session)
+        self.caution = note_label(CAUTION)
+
+        # Only the part above the line of caution scrolls, so that the line is always in sight.
+        inside = QWidget()
+        rows = column(inside, 6)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.run_button)
+        buttons.addWidget(self.help_button)
+        buttons.addStretch(1)
+        rows.addWidget(self.form)
+        rows.addWidget(self.estimate)
+        rows.addLayout(buttons)
+        for widget in (self.jobs, self.report, self.compare):
+            rows.addWidget(widget)
+        rows.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidget(inside)
+        outer = column(parent)
+        outer.addWidget(scroll, 1)
+        outer.addWidget(self.caution)
+        self.caution.setMargin(6)
+
+        self._timer = QTimer(parent)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(ESTIMATE_AFTER)
+        self._timer.timeout.connect(self._ask)
+        self.form.changed.connect(self._choices_changed)
+
+    # Running
+
+    def run(self) -> None:
+        """Run the command that the form stands for."""
+        volume = self.form.map_menu.value
+        if volume is None:
+            return
+        self.remember()
+        self.report.clear()
+        run(self.session, self.form.choices.command(volume.atomspec))
+
+    def remember(self) -> None:
+        """Keep the choices for the next start of ChimeraX."""
+        for name, value in {**self.form.choices.state(), "advanced": self.form.advanced.shown}.items():
+            setattr(self._settings, name, value)
+
+    def _job_ended(self, job: Any) -> None:
+        if job.state == "finished":
+            self.report.setText("\n".join(line for line in job.lines if line != CAUTION))
+            self.compare.compare(job.request.volume, job.result)
+        elif job.state == "failed":
+            self.report.setText(f"{job.name}: {job.error}")
+        else:
+            self.report.setText(f"{job.name}: stopped, nothing was changed.")
+        self._choices_changed()
+
+    # Estimates
+
+    def _find_devices(self) -> None:
+        from .core.devices import available
+
+        self._devices.ask("devices", lambda _: available())
+
+    def _devices_found(self, _asked: Any, devices: Any) -> None:
+        if isinstance(devices, str):  # PyTorch is missing or broken; the sentence says what mends it
+            self.estimate.setText(devices)
+        else:
+            self.form.set_devices(devices)
+
+    def _choices_changed(self) -> None:
+        volume = self.form.map_menu.value
+        self.run_button.setEnabled(volume is not None)
+        self._asked = None
+        if volume is None:
+            self.estimate.setText("Open a map to work on.")
+        elif jobs(self.session).list():
+            self.estimate.setText("The estimate waits for the running job to end.")
+        else:
+            self.estimate.setText("Estimating time and memory …")
+            self._timer.start()
+
+    def _ask(self) -> None:
+        from .panel.foretell import foretell, question
+
+        volume = self.form.map_menu.value
+        if volume is not None and not jobs(self.session).list():
+            self._asked = question(volume, self.form.choices)
+            self._foreteller.ask(self._asked, foretell)
+
+    def _foretold(self, asked: Any, answer: str) -> None:
+        if asked == self._asked:
+            self.estimate.setText(answer)
+
+    # Sessions
+
+    def take_snapshot(self, session: Any, flags: int) -> dict[str, Any]:
+        """Return what a session file keeps of the panel."""
+        pair = self.compare.pair
+        return {
+            **super().take_snapshot(session, flags),
+            "choices": self.form.choices.state(),
+            "map": self.form.map_menu.value,
+            "compared": (pair.before, pair.after) if pair else None,
+        }
+
+    def set_state_from_snapshot(self, session: Any, data: dict[str, Any]) -> None:
+        """Put the panel as a session file of this or an older version has it."""
+        super().set_state_from_snapshot(session, data)
+        self.form.set_choices(from_state(data.get("choices") or {}))
+        if data.get("map") is not None:
+            self.form.map_menu.value = data["map"]
+        if data.get("compared"):
+            self.compare.compare(*data["compared"])
+
+    def delete(self) -> None:
+        """Close the panel; its jobs go on."""
+        self.remember()
+        self._timer.stop()
+        self._devices.forget()
+        self._foreteller.forget()
+        self.jobs.forget()
+        super().delete()
