@@ -1,0 +1,73 @@
+"""Which device is taken, and what is said when one is missing."""
+
+import builtins
+from types import SimpleNamespace
+
+import pytest
+import torch
+from superem.core import devices
+from superem.core.devices import DeviceError, choose
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Return what pretends that PyTorch sees the given devices, and that a driver is or is not there."""
+
+    def pretend(gpus=0, mps=False, driver=False, cuda_build=None):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: SimpleNamespace(name=f"GPU {i}", total_memory=2**33))
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(devices, "has_nvidia_driver", lambda: driver)
+        monkeypatch.setattr(torch.version, "cuda", cuda_build)
+
+    return pretend
+
+
+def test_auto_takes_the_best_and_says_why(machine):
+    machine(gpus=2, mps=True)
+    device, reason = choose("auto")
+    assert (device.name, device.label, reason) == ("cuda:0", "GPU 0, 8 GB", "the first NVIDIA GPU")
+    machine(mps=True)
+    assert choose("auto")[0].name == "mps"
+    machine()
+    device, reason = choose("auto")
+    assert device.name == "cpu" and "no GPU was found" in reason
+    machine(driver=True)
+    assert "CPU-only build" in choose("auto")[1]
+
+
+def test_devices_by_name(machine):
+    machine(gpus=2)
+    assert choose("cuda")[0].name == "cuda:0"
+    assert choose("cuda:1")[0].name == "cuda:1"
+    assert choose("cpu")[0].name == "cpu"
+
+
+@pytest.mark.parametrize("request_, there, words", [
+    ("cuda", {}, "no GPU was found"),
+    ("cuda", {"driver": True}, "CPU-only build.*pip install --force-reinstall torch --index-url"),
+    ("cuda:0", {"driver": True, "cuda_build": "12.8"}, "update its driver.*12.8"),
+    ("cuda:3", {"gpus": 2}, "only cuda:0, cuda:1"),
+    ("mps", {"gpus": 1}, "Apple GPU"),
+    ("gpu", {}, "choose auto, cuda"),
+    ("cuda:x", {"gpus": 1}, "choose auto, cuda"),
+    ("cpu:1", {}, "choose auto, cuda"),
+])
+def test_a_named_device_that_is_not_there_is_an_error(machine, request_, there, words):
+    machine(**there)
+    with pytest.raises(DeviceError, match=words):
+        choose(request_)
+
+
+def test_torch_that_is_missing(monkeypatch):
+    real = builtins.__import__
+
+    def without_torch(name, *args, **kwargs):
+        if name == "torch":
+            raise ImportError("No module named 'torch'")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_torch)
+    with pytest.raises(DeviceError, match="pip install torch"):
+        choose("auto")

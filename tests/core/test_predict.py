@@ -1,0 +1,229 @@
+"""The whole prediction, with networks whose right answer is known."""
+
+import itertools
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from superem.core import predict
+from superem.core.density import DensityMap, MapError
+from superem.core.devices import DeviceError
+from superem.core.predict import Cancelled, enhance, estimate
+from superem.core.resample import resample
+from superem.core.tiles import Tiling
+
+
+def noise(shape, seed=0, **geometry):
+    array = np.random.default_rng(seed).normal(size=shape)
+    array.flat[0] = 3  # even the smallest map has some positive density
+    return DensityMap(array, **geometry)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(2, 45)] * 3),
+    step=st.one_of(st.just((1.0, 1.0, 1.0)), st.tuples(*[st.floats(0.7, 1.6)] * 3)),
+    origin=st.tuples(*[st.floats(-30, 30)] * 3),
+    tiling=st.sampled_from(["normal", "fast", Tiling(25, 8, 0, "mean"), Tiling(16, 5, 3), Tiling(24, 16, 4)]),
+    rotations=st.sampled_from(predict.ROTATION_COUNTS),
+    batch_size=st.sampled_from([None, 1, 3, 100]),
+    seed=st.integers(0, 99),
+)
+def test_identity_gives_the_resampled_map(make_model, shape, step, origin, tiling, rotations, batch_size, seed):
+    """At every voxel, borders included, whatever the shape, tiling, batch and orientations."""
+    density = noise(shape, seed, step=step, origin=origin)
+    done = enhance(density, make_model(), tiling=tiling, rotations=rotations, batch_size=batch_size, skip_empty=False, device="cpu")
+    wanted = resample(density)
+    assert done.density.origin == wanted.origin and done.density.step == wanted.step
+    assert np.abs(done.density.array - wanted.array).max() < 2e-5 * np.abs(wanted.array).max()
+    assert done.report.tiles_skipped == 0
+
+
+def test_the_paper_s_tiling_too(make_model):
+    density = noise((30, 27, 33))
+    done = enhance(density, make_model(), tiling="paper", skip_empty=False, device="cpu")
+    assert np.abs(done.density.array - density.array).max() < 1e-4
+    assert done.report.tiles_run == 3 * 2 * 3
+
+
+def test_a_network_that_looks_around_is_stitched_without_a_seam(make_model):
+    """A blur of 3 voxels within a margin of 4 gives what it gives on the whole map at once."""
+    blur = torch.nn.AvgPool3d(7, stride=1, padding=3)
+    density = DensityMap(np.random.default_rng(0).random((50, 40, 60)))
+    done = enhance(density, make_model(blur, normalisation="minmax"), skip_empty=False, device="cpu")
+    with torch.inference_mode():
+        wanted = blur(torch.from_numpy(density.array)[None, None])[0, 0].numpy()
+    inner = (slice(3, -3),) * 3  # beyond the border lies the lowest density, which is not quite zero
+    assert np.abs(done.density.array - wanted)[inner].max() < 1e-4
+
+
+def test_empty_tiles_are_skipped_and_zero_and_nothing_near_density_is(make_model, make_blob):
+    density = make_blob((100, 90, 80), (0, 0, 0), (1, 1, 1), (20, 20, 20))
+    density.array[density.array < 1e-3] = 0
+    seen = []
+
+    class Counts(torch.nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return x
+
+    done = enhance(density, make_model(Counts()), device="cpu")
+    assert done.report.tiles_skipped > done.report.tiles_run == sum(seen) > 0
+    assert np.abs(done.density.array - density.array).max() < 0.02 * density.array.max()
+    assert np.all(done.density.array[60:, 60:, 60:] == 0)
+
+
+def matrices():
+    """The rotations as they act on a cube, as matrices (3, 3)."""
+    for order, flips in predict.ROTATIONS:
+        matrix = np.eye(3)[list(order)]
+        matrix[list(flips)] *= -1
+        yield matrix
+
+
+def test_rotations_are_the_24_proper_ones_and_well_spread():
+    found = list(matrices())
+    assert len({m.tobytes() for m in (np.rint(m).astype(int) for m in found)}) == 24
+    assert all(np.linalg.det(m) == pytest.approx(1) for m in found)  # no mirror: handedness is kept
+
+    def closest(count):
+        return min(np.degrees(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1)))
+                   for a, b in itertools.combinations(found[:count], 2))
+
+    assert closest(4) == pytest.approx(180)
+    assert closest(8) == pytest.approx(120)
+    assert closest(24) == pytest.approx(90)
+    assert np.allclose(found[0], np.eye(3))
+
+
+def test_averaging_over_orientations_makes_the_result_turn_with_the_map(make_model):
+    """A lopsided network: only the mean over all 24 orientations gives a turned map its turned answer."""
+    torch.manual_seed(0)
+    lopsided = torch.nn.Conv3d(1, 1, 3, padding=1)
+    density = noise((32, 32, 32))
+    turned = DensityMap(np.rot90(density.array, axes=(0, 2)))
+    settings_ = dict(skip_empty=False, device="cpu", tiling=Tiling(48, 40, 4))
+
+    def difference(rotations):
+        a = enhance(density, make_model(lopsided), rotations=rotations, **settings_).density.array
+        b = enhance(turned, make_model(lopsided), rotations=rotations, **settings_).density.array
+        return np.abs(np.rot90(a, axes=(0, 2)) - b).max()
+
+    assert difference(24) < 1e-4 < 0.01 < difference(1)
+
+
+def test_output_on_the_grid_of_the_input(make_model, make_blob):
+    density = make_blob((30, 33, 27), (5.2, -3.1, 0.4), (1.2, 1.1, 1.3), (20, 12, 18))
+    done = enhance(density, make_model(), skip_empty=False, grid="input", device="cpu")
+    assert done.density.shape == density.shape
+    assert (done.density.origin, done.density.step) == (density.origin, density.step)
+    assert np.abs(done.density.array - density.array).max() < 0.01
+    assert done.density.name == "map superem"
+
+
+class Hungry(torch.nn.Module):
+    """Runs out of memory for more than `most` tiles at once."""
+
+    def __init__(self, most, error):
+        super().__init__()
+        self.most, self.error, self.sizes = most, error, []
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise self.error
+        self.sizes.append(len(x))
+        return x
+
+
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 5.00 GB)"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"),
+    MemoryError(),
+])
+def test_out_of_memory_halves_the_batch_and_goes_on(make_model, error):
+    density, ticks = noise((60, 60, 60)), []
+    network = Hungry(3, error)
+    done = enhance(density, make_model(network), batch_size=16, skip_empty=False, device="cpu", rotations=4,
+                   progress=lambda *tick: ticks.append(tick))
+    assert np.abs(done.density.array - density.array).max() < 1e-4  # every tile once, none lost or doubled
+    assert done.report.batch_size == 2 and max(network.sizes) == 2
+    assert [note for note in done.report.notes if "went on with 2" in note]
+    assert ticks[-1][0] == ticks[-1][1] == done.report.tiles_run * 4
+    assert all(a[0] <= b[0] for a, b in itertools.pairwise(ticks))
+
+
+def test_out_of_memory_for_one_tile_is_said(make_model):
+    with pytest.raises(MapError, match="does not suffice for one tile of 32 x 32 x 32"):
+        enhance(noise((60, 60, 60)), make_model(Hungry(0, MemoryError())), skip_empty=False, device="cpu")
+
+
+def test_other_errors_of_the_network_are_not_hidden(make_model):
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        enhance(noise((9, 9, 9)), make_model(Hungry(0, RuntimeError("shapes do not match"))), skip_empty=False, device="cpu")
+    with pytest.raises(DeviceError, match="use device cpu"):
+        enhance(noise((9, 9, 9)), make_model(Hungry(0, NotImplementedError())), skip_empty=False, device="cpu")
+
+
+def test_progress_counts_every_tile_and_stops_the_work(make_model):
+    ticks = []
+    enhance(noise((60, 60, 60)), make_model(), skip_empty=False, device="cpu", progress=lambda *tick: ticks.append(tick))
+    total = ticks[0][1]
+    assert ticks == [(n, total) for n in range(total + 1)]  # one tile at a time on a CPU
+
+    network = Hungry(9, None)
+    with pytest.raises(Cancelled):
+        enhance(noise((60, 60, 60)), make_model(network), skip_empty=False, device="cpu", progress=lambda done, total: done < 2)
+    assert len(network.sizes) == 2
+
+
+def test_it_works_on_another_thread(make_model):
+    density, results = noise((20, 20, 20)), []
+    thread = threading.Thread(target=lambda: results.append(enhance(density, make_model(), skip_empty=False, device="cpu")))
+    thread.start()
+    thread.join()
+    assert np.abs(results[0].density.array - density.array).max() < 1e-4
+
+
+def test_map_that_cannot_fit_is_refused_before_it_is_tried(make_model):
+    density = noise((300, 300, 300), step=(20, 20, 20))
+    with pytest.raises(MapError, match="5981 x 5981 x 5981 voxels at 1 Å"):
+        enhance(density, make_model(), device="cpu")
+
+
+def test_network_that_gives_no_numbers(make_model):
+    class Broken(torch.nn.Module):
+        def forward(self, x):
+            return x * float("nan")
+
+    with pytest.raises(MapError, match="not numbers"):
+        enhance(noise((9, 9, 9)), make_model(Broken()), device="cpu")
+
+
+@pytest.mark.parametrize("wrong", [{"rotations": 2}, {"grid": "2A"}, {"tiling": "slow"}])
+def test_wrong_settings(make_model, wrong):
+    with pytest.raises(ValueError):
+        enhance(noise((9, 9, 9)), make_model(), device="cpu", **wrong)
+
+
+def test_estimate_is_of_the_right_size(make_model):
+    class Slow(torch.nn.Module):
+        def forward(self, x):
+            threading.Event().wait(0.02)
+            return x
+
+    found = estimate((60, 60, 60), make_model(Slow()), device="cpu", rotations=4)
+    report = enhance(noise((60, 60, 60)), make_model(Slow()), device="cpu", rotations=4, skip_empty=False).report
+    assert found.tiles == report.tiles_run
+    assert 0.5 < found.seconds / (0.02 * 4 * found.tiles) < 4
+    assert found.memory > 4 * 60**3
+
+
+def test_report_says_it_in_one_line(make_model):
+    report = enhance(noise((60, 60, 60)), make_model(), device="cpu", skip_empty=False).report
+    line = report.summary()
+    assert "Model test on CPU" in line and f"{report.tiles_run} of {report.tiles_run} tiles" in line and "\n" not in line
