@@ -1,0 +1,52 @@
+"""What ChimeraX asks of the bundle: its commands, its tool and the classes that sessions hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chimerax.core.toolshed import BundleAPI
+
+TOOL_NAME = "SuperEM"
+
+
+class _SuperEMBundle(BundleAPI):
+    api_version = 1
+
+    @staticmethod
+    def register_command(bi: Any, ci: Any, logger: Any) -> None:
+        """Register the command that the user has just typed for the first time."""
+        from . import cmd
+
+        cmd.register(ci.name, logger)
+
+    @staticmethod
+    def start_tool(session: Any, bi: Any, ti: Any) -> Any:
+        """Open the panel, or bring the open one to the front."""
+        if ti.name != TOOL_NAME:
+            raise ValueError(f"SuperEM has no tool named {ti.name!r}.")
+        from chimerax.core.tools import get_singleton
+
+        from .tool import SuperEMTool
+
+        return get_singleton(session, SuperEMTool, TOOL_NAME)
+
+    @staticmethod
+    def run_provider(session: Any, name: str, mgr: Any, **keywords: Any) -> None:
+        """Run the toolbar button."""
+        if name != TOOL_NAME:
+            raise ValueError(f"SuperEM has no toolbar button named {name!r}.")
+        from chimerax.core.commands import run
+
+        run(session, f"ui tool show {TOOL_NAME}")
+
+    @staticmethod
+    def get_class(class_name: str) -> type:
+        """Return the class that a session file names."""
+        if class_name == "SuperEMTool":
+            from .tool import SuperEMTool
+
+            return SuperEMTool
+        raise ValueError(f"SuperEM has no class named {class_name!r}.")
+
+
+bundle_api = _SuperEMBundle()

@@ -1,0 +1,115 @@
+"""The commands `superem`, `superem models` and `superem cancel`."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from chimerax.core.commands import Bounded, BoolArg, CmdDesc, EnumOf, IntArg, ModelIdArg, StringArg, register as register_command
+from chimerax.core.errors import UserError
+from chimerax.map.mapargs import MapRegionArg, MapsArg, MapStepArg
+
+from .core.predict import GRIDS, ROTATION_COUNTS
+from .core.tiles import PRESETS
+from .job import Request, Settings, jobs, run_now
+from .nets.store import DEFAULT, bundled
+
+
+def superem(
+    session: Any,
+    volumes: list[Any],
+    device: str = "auto",
+    model: str = DEFAULT,
+    tiling: str = "normal",
+    rotations: str = "1",
+    batch_size: int | None = None,
+    grid: str = "1A",
+    subregion: Any = "all",
+    step: Any = (1, 1, 1),
+    model_id: tuple[int, ...] | None = None,
+    hide_maps: bool = False,
+    block: bool | None = None,
+) -> Any:
+    """Make a super-resolved map of each map, beside it and at a level that encloses the same volume.
+
+    Returns
+    -------
+    Volume, or a list of them for several maps; None where the work goes on in the background.
+    """
+    if not volumes:
+        raise UserError("superem needs a map: open one, and name it by its number, as in 'superem #1'.")
+    if model_id is not None:
+        if len(volumes) > 1:
+            raise UserError("modelId names one model, but several maps were given.")
+        if session.models.have_id(model_id):
+            raise UserError(f"Model #{'.'.join(map(str, model_id))} exists already; choose another modelId.")
+    settings = Settings(device, model, tiling, int(rotations), batch_size, grid)
+    requests = [Request(v, settings, step, subregion, model_id, hide_maps) for v in volumes]
+    if block is None:
+        block = session.in_script or not session.ui.is_gui
+    if block:
+        results = [run_now(session, request) for request in requests]
+        return results[0] if len(results) == 1 else results
+    for request in requests:
+        jobs(session).submit(request)
+    return None
+
+
+def superem_models(session: Any) -> list[Any]:
+    """List the networks that come with the bundle; return their cards."""
+    cards = bundled()
+    rows = "".join(
+        f"<tr><td>{html.escape(card.name)}<td>{html.escape(str(card.version))}<td>{html.escape(card.summary)}"
+        f"<td>{html.escape(_figures(card.validation))}"
+        for card in cards
+    )
+    session.logger.info(
+        f"<table border=1 cellpadding=4 cellspacing=0><tr><th>model<th>version<th>what it is for"
+        f"<th>validation{rows}</table>", is_html=True)
+    return cards
+
+
+def superem_cancel(session: Any) -> int:
+    """Stop the running job and all that wait; return how many there were."""
+    count = jobs(session).cancel_all()
+    session.logger.info(f"superem: {count} job{'s' if count > 1 else ''} stopped." if count
+                        else "superem is not running.")
+    return count
+
+
+def _figures(validation: dict[str, Any]) -> str:
+    return "; ".join(f"{name}: {value:.3g}" if isinstance(value, float) else f"{name}: {value}"
+                     for name, value in validation.items())
+
+
+superem_desc = CmdDesc(
+    required=[("volumes", MapsArg)],
+    keyword=[
+        ("device", StringArg),
+        ("model", StringArg),
+        ("tiling", EnumOf(tuple(PRESETS))),
+        ("rotations", EnumOf(tuple(map(str, ROTATION_COUNTS)), abbreviations=False)),
+        ("batch_size", Bounded(IntArg, min=1, max=4096)),
+        ("grid", EnumOf(GRIDS)),
+        ("subregion", MapRegionArg),
+        ("step", MapStepArg),
+        ("model_id", ModelIdArg),
+        ("hide_maps", BoolArg),
+        ("block", BoolArg),
+    ],
+    synopsis="Make a super-resolved map of a cryo-EM map",
+)
+superem_models_desc = CmdDesc(synopsis="List the networks that superem can use")
+superem_cancel_desc = CmdDesc(synopsis="Stop superem's running and waiting jobs")
+
+COMMANDS = {
+    "superem": (superem_desc, superem),
+    "superem models": (superem_models_desc, superem_models),
+    "superem cancel": (superem_cancel_desc, superem_cancel),
+}
+
+
+def register(name: str, logger: Any) -> None:
+    """Register the command of this name with ChimeraX."""
+    desc, function = COMMANDS[name]
+    register_command(name, desc, function, logger=logger)

@@ -1,0 +1,157 @@
+"""ChimeraX's Volume to DensityMap, and back to a Volume that lies on the first at a matched contour level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .core.density import DensityMap, MapError
+from .core.levels import level_for_volume
+
+SUFFIX = "superem"
+#: Of these two the new map takes the one that is farther from its input's colour.
+COLORS = ((0.33, 0.60, 0.85, 1.0), (0.93, 0.69, 0.25, 1.0))
+
+
+def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap:
+    """Read a Volume, or a part of it, as a DensityMap in the Volume's own coordinates.
+
+    Parameters
+    ----------
+    volume : chimerax.map.Volume
+    step, subregion
+        As in ChimeraX's map commands: every step-th voxel; "all", "shown", or ((i, j, k), (i, j, k)).
+
+    Raises
+    ------
+    MapError
+        If the Volume is closed, or is not one map on a rectangular grid.
+    """
+    check_kind(volume)
+    # Samples fall on multiples of the step, so the first one read can lie inside the region asked for;
+    # Volume.region_origin_and_step() gives the corner of the region, not that sample.
+    region = volume.subregion(step, subregion)
+    first, _, ijk_step = volume.step_aligned_region(region)
+    matrix = volume.region_matrix(region)
+    data = volume.data
+    return DensityMap(
+        np.array(matrix, np.float32),
+        origin=tuple(float(x) for x in data.ijk_to_xyz(first)),
+        step=tuple(float(s * n) for s, n in zip(data.step, ijk_step)),
+        rotation=np.array(data.rotation, float),
+        name=f"{volume.name} #{volume.id_string}",
+    )
+
+
+def check_kind(volume: Any) -> None:
+    """Refuse what is not one map on a rectangular grid.
+
+    Raises
+    ------
+    MapError
+        If the Volume is closed, a part of a multi-channel or time-series image, or has a skewed cell.
+    """
+    if volume.deleted:
+        raise MapError("The map has been closed.")
+    name = f"{volume.name} #{volume.id_string}"
+    data = volume.data
+    advice = f"superem needs a single cryo-EM map; 'volume copy #{volume.id_string}' makes one of it."
+    if getattr(volume, "series", None) is not None or data.time is not None:
+        raise MapError(f"{name} is one time of a series; {advice}")
+    if data.channel is not None or volume.other_channels():
+        raise MapError(f"{name} is one channel of a multi-channel or color image; {advice}")
+    if any(abs(angle - 90) > 0.01 for angle in data.cell_angles):
+        angles = ", ".join(f"{angle:.4g}" for angle in data.cell_angles)
+        raise MapError(f"{name} has a skewed unit cell (angles {angles}°); resample it onto a rectangular grid first.")
+
+
+def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = None) -> Any:
+    """Open `density` as a new Volume that lies, looks and moves like `source`, in another colour."""
+    from chimerax.map import volume_from_grid_data
+    from chimerax.map_data import ArrayGridData
+
+    data = source.data
+    name = source.name if source.name.endswith(SUFFIX) else f"{source.name} {SUFFIX}"
+    grid = ArrayGridData(
+        density.array, density.origin, density.step, data.cell_angles, density.rotation,
+        symmetries=data.symmetries, name=name,
+    )
+    grid.rgba = _other_color(source)
+    volume = volume_from_grid_data(grid, session, model_id=model_id, style=_style(source))
+    volume.copy_settings_from(source, copy_region=False, copy_colors=False, copy_thresholds=False, copy_style=False)
+    return volume
+
+
+def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[float, float, float]]:
+    """Set the contour levels of `volume` to enclose what those of `source` enclose in `density`.
+
+    Parameters
+    ----------
+    volume, source : chimerax.map.Volume
+        The new map, and the one it was made of, shown or not, as surface or image.
+    density : DensityMap
+        The part of `source` that `volume` was made of.
+
+    Returns
+    -------
+    list of (level of source, level of volume, volume enclosed by the latter in Å³)
+    """
+    new = density_of(volume)
+    as_image = _style(source) == "image"
+    if as_image:
+        levels = source.image_levels or source.initial_image_levels()[0]
+        pairs = [(level, _level_by_rank(density, new, level), weight) for level, weight in levels]
+        volume.set_parameters(image_levels=[(new_level, weight) for _, new_level, weight in pairs])
+        return [(old, level, contoured_volume(new, level)) for old, level, _ in pairs[-2:-1]]
+    levels = [s.level for s in source.surfaces] or source.initial_surface_levels()[0]
+    matched = [(level, *_level_by_contour(new, contoured_volume(density, level))) for level in levels]
+    volume.set_parameters(surface_levels=[level for _, level, _ in matched])
+    return matched
+
+
+def contoured_volume(density: DensityMap, level: float) -> float:
+    """Volume in Å³ inside ChimeraX's own contour surface, closed at the faces of the box."""
+    from chimerax.map._map import contour_surface
+    from chimerax.surface import enclosed_volume
+
+    vertices, triangles = contour_surface(density.array, level, cap_faces=True, calculate_normals=False)
+    if len(triangles) == 0:
+        return 0.0
+    voxels, _holes = enclosed_volume(vertices, triangles)
+    return float(voxels or 0.0) * density.voxel_volume
+
+
+def _level_by_contour(density: DensityMap, volume: float, tolerance: float = 1e-3) -> tuple[float, float]:
+    """Level at which the contour surface encloses `volume` Å³, and what it does enclose.
+
+    Counting voxels is quick but a few per cent off the surface's volume, so the count asked for is corrected
+    by the ratio of both until they agree: two or three contours where a bisection takes twenty.
+    """
+    asked = volume
+    level, found = level_for_volume(density.array, asked, density.step), 0.0
+    for _ in range(8):
+        found = contoured_volume(density, level)
+        if found <= 0 or abs(found - volume) <= tolerance * volume:
+            break
+        asked *= volume / found
+        level = level_for_volume(density.array, asked, density.step)
+    return level, found
+
+
+def _level_by_rank(old: DensityMap, new: DensityMap, level: float) -> float:
+    """Level of `new` above which the same fraction of the box lies as above `level` in `old`."""
+    fraction = np.count_nonzero(old.array >= level) / old.array.size
+    return level_for_volume(new.array, fraction * new.array.size * new.voxel_volume, new.step)
+
+
+def _style(volume: Any) -> str:
+    if volume.showing_image():
+        return "image"
+    return "mesh" if volume.has_mesh else "surface"
+
+
+def _other_color(volume: Any) -> Sequence[float]:
+    colors = [s.rgba for s in volume.surfaces] or [volume.default_rgba]
+    return max(COLORS, key=lambda color: float(np.linalg.norm(np.subtract(color[:3], colors[0][:3]))))

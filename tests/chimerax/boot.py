@@ -1,0 +1,144 @@
+"""A real ChimeraX session from the PyPI package `ChimeraX` (core 1.7.1), without its window.
+
+The package is the application's own library, yanked from the index only because `import chimerax` imports
+every bundle at once. `start_session()` boots it as the application does (`chimerax/core/__main__.py`):
+same Session, toolshed, map bundle and commands. Two things are stood in for, because the package leaves
+them out: `chimerax.core.nogui` (here: a UI that queues work for the main thread, as the application's event
+loop does) and the registration of the library's own commands, which carry no bundle metadata there.
+"""
+
+import builtins
+import collections
+import collections.abc
+import importlib.util
+import os
+import queue
+import site
+import sys
+import tempfile
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+
+def start_session(offscreen: bool = False) -> Any:
+    """Start the one ChimeraX session of this process.
+
+    Parameters
+    ----------
+    offscreen : bool
+        Ask for the application's offscreen rendering; `session.ui.has_graphics` says if it is there.
+    """
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    home = Path(tempfile.mkdtemp(prefix="superem-chimerax-"))
+    _prepare_imports()
+    import chimerax
+
+    _name_folders(chimerax, home)
+    from chimerax.core import attributes, core_settings, toolshed, tools, undo
+    from chimerax.core.session import Session
+
+    session = Session("ChimeraX", silent=True, offscreen_rendering=offscreen)
+    core_settings.init(session)
+    attributes.RegAttrManager(session)
+    if offscreen:
+        session.ui.initialize_offscreen_rendering()
+    toolshed.init(session.logger, check_available=False, session=session)
+    session.toolshed = toolshed.get_toolshed()
+    session.tools = tools.Tools(session, first=True)
+    session.undo = undo.Undo(session, first=True)
+    _register_library(session)
+    session.toolshed.bootstrap_bundles(session, safe_mode=False)
+    return session
+
+
+def register_wheel(session: Any) -> Any:
+    """Let the toolshed find what was installed since the session began; return our BundleInfo."""
+    from chimerax.core import toolshed
+
+    shed = toolshed.get_toolshed()
+    shed.reload(session.logger, session=session, rebuild_cache=True)
+    return shed.find_bundle("ChimeraX-SuperEM", session.logger, installed=True)
+
+
+def _prepare_imports() -> None:
+    # grako, which parses atom specifiers, still says collections.Mapping.
+    for name in ("Mapping", "MutableMapping", "Sequence", "MutableSequence", "Iterable", "Callable"):
+        if not hasattr(collections, name):
+            setattr(collections, name, getattr(collections.abc, name))
+    builtins.line_profile = lambda function: function  # type: ignore[attr-defined]
+    if "chimerax" not in sys.modules:
+        places = [Path(p) / "chimerax" for p in sys.path if (Path(p) / "chimerax").is_dir()]
+        if not any((place / "core").is_dir() for place in places):
+            raise ImportError("The PyPI package ChimeraX is not installed; run `make test`, which installs it.")
+        package = types.ModuleType("chimerax")
+        package.__path__ = [str(place) for place in places]
+        sys.modules["chimerax"] = package
+    nogui = types.ModuleType("chimerax.core.nogui")
+    nogui.UI = UI  # type: ignore[attr-defined]
+    sys.modules["chimerax.core.nogui"] = nogui
+
+
+def _register_library(session: Any) -> None:
+    from chimerax.core.commands import toolshed as toolshed_commands
+    from chimerax.map import volumecommand
+    from chimerax.map_filter import vopcommand
+    from chimerax.std_commands import close, move, turn, usage
+
+    volumecommand.register_volume_command(session.logger)
+    vopcommand.register_volume_filtering_subcommands(session.logger)
+    for module in (close, move, turn, usage, toolshed_commands):
+        module.register_command(session.logger)
+
+
+def _name_user_site(base: Path) -> None:
+    """Install into a scratch folder, the way the application has its own `site.USER_SITE`."""
+    folder = base / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    (folder / "chimerax").mkdir(parents=True)
+    site.USER_BASE, site.USER_SITE, site.ENABLE_USER_SITE = str(base), str(folder), True
+    sys.modules["chimerax"].__path__.append(str(folder / "chimerax"))
+
+
+def _name_folders(chimerax: Any, home: Path) -> None:
+    import appdirs
+
+    folders = appdirs.AppDirs("ChimeraX", appauthor="UCSF", version="1.7")
+    _name_user_site(home / "user_data_dir")
+    root = next(Path(p) for p in chimerax.__path__ if (Path(p) / "core").is_dir())
+    names = ("user_data_dir", "user_config_dir", "user_cache_dir", "user_log_dir", "user_state_dir")
+    made = {name: str(home / name) for name in names}
+    for folder in made.values():
+        os.makedirs(folder, exist_ok=True)
+    chimerax.app_dirs = types.SimpleNamespace(
+        appname="ChimeraX", appauthor="UCSF", version="1.7", site_data_dir=folders.site_data_dir,
+        site_config_dir=folders.site_config_dir, **made)
+    chimerax.app_dirs_unversioned = chimerax.app_dirs
+    chimerax.app_bin_dir = str(root / "bin")
+    chimerax.app_data_dir = str(root / "share")
+    chimerax.app_lib_dir = str(root / "core" / "lib")
+
+
+class UI:
+    """What `chimerax.core.nogui.UI` offers: no window, and calls handed from threads to the main one."""
+
+    is_gui = False
+
+    def __init__(self, session: Any) -> None:
+        self.has_graphics = False
+        self.session = session
+        self.calls: queue.Queue = queue.Queue()
+
+    def thread_safe(self, function: Any, *args: Any, **keywords: Any) -> None:
+        self.calls.put((function, args, keywords))
+
+    def run_until(self, condition: Any, timeout: float = 60) -> bool:
+        """Run the calls that other threads handed over until `condition()` or `timeout` seconds."""
+        end = time.monotonic() + timeout
+        while not condition() and time.monotonic() < end:
+            try:
+                function, args, keywords = self.calls.get(timeout=0.02)
+            except queue.Empty:
+                continue
+            function(*args, **keywords)
+        return bool(condition())
