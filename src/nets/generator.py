@@ -1,0 +1,54 @@
+"""The paper's generator: 15 residual blocks at full resolution (SuperEM, Methods, "Network architecture")."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with instance normalisation, PReLU and dropout between them, and a skip connection.
+
+    The last normalisation's gain starts at zero, so that a new block is the identity and a trained network
+    can be deepened in steps.
+    """
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv3d(channels, channels, 3, padding=1),
+            nn.InstanceNorm3d(channels, affine=True),
+            nn.PReLU(channels),
+            nn.Dropout3d(dropout),
+            nn.Conv3d(channels, channels, 3, padding=1),
+            nn.InstanceNorm3d(channels, affine=True),
+        )
+        nn.init.zeros_(self.layers[-1].weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, D, H, W) to the same shape."""
+        return x + self.layers(x)
+
+
+class Generator(nn.Module):
+    """The paper's generator, stride 1 throughout: output size = input size.
+
+    A convolution of kernel 3 to 32 channels, `blocks` residual blocks, a last convolution of kernel 3 with
+    32 channels, then tanh rescaled to 0...1. The paper does not say how 32 channels become one density a voxel:
+    here the last convolution has 32 input channels and one output channel.
+
+    Parameters
+    ----------
+    channels, blocks, dropout
+        32, 15 and 0.25 in the paper.
+    """
+
+    def __init__(self, channels: int = 32, blocks: int = 15, dropout: float = 0.25) -> None:
+        super().__init__()
+        self.enter = nn.Sequential(nn.Conv3d(1, channels, 3, padding=1), nn.PReLU(channels))
+        self.blocks = nn.Sequential(*(ResidualBlock(channels, dropout) for _ in range(blocks)))
+        self.leave = nn.Conv3d(channels, 1, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalised density (B, 1, D, H, W) to density in 0...1 of the same shape; at least 2 voxels an axis."""
+        return (torch.tanh(self.leave(self.blocks(self.enter(x)))) + 1) / 2

@@ -1,0 +1,157 @@
+"""Weights files: safetensors with a model card in the metadata, never pickle.
+
+The card holds all that rebuilds the network and says what it is worth, so a file that a user trained and one
+that ships in the bundle are read alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import build
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Where the bundle's own weights are.
+FOLDER = Path(__file__).resolve().parent.parent / "weights"
+#: The model that is used when none is named.
+DEFAULT = "unet"
+SUFFIX = ".safetensors"
+METADATA_KEY = "superem"
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a weights file says of itself.
+
+    Attributes
+    ----------
+    name
+        What the user types.
+    architecture, options
+        Passed to `nets.build`.
+    tile, margin
+        Preferred tile edge and dead margin, voxels of 1 Å.
+    normalisation
+        A name in `core.normalise.NORMALISATIONS`.
+    summary
+        One line for the user: what the model is for.
+    training, validation
+        What it was trained on and for how long; figures on the validation maps.
+    version
+        Of these weights.
+    """
+
+    name: str
+    architecture: str
+    options: dict[str, Any]
+    tile: int
+    margin: int
+    normalisation: str
+    summary: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
+    version: str = "1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready to run (in eval mode, on the CPU), its card, and the file's SHA-256."""
+
+    network: nn.Module
+    card: Card
+    sha256: str
+
+
+def save(path: str | Path, network: nn.Module, card: Card) -> None:
+    """Write the network's weights and its card as one safetensors file (float32)."""
+    from safetensors.torch import save_file
+
+    state = {k: v.detach().cpu().float().contiguous() for k, v in network.state_dict().items()}
+    save_file(state, str(path), metadata={METADATA_KEY: json.dumps(asdict(card))})
+
+
+def read_card(path: str | Path) -> Card:
+    """The card of a weights file, read without torch.
+
+    Raises
+    ------
+    WeightsError
+        If the file is not there, is cut short, or is no SuperEM weights file.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length <= 100_000_000:
+                raise ValueError("no safetensors header")
+            header = json.loads(file.read(length))
+        stored = json.loads(header["__metadata__"][METADATA_KEY])
+        return Card(**{f.name: stored[f.name] for f in fields(Card) if f.name in stored})
+    except FileNotFoundError:
+        raise WeightsError(f"There is no weights file {path}.") from None
+    except OSError as error:
+        raise WeightsError(f"The weights file {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, MemoryError) as error:
+        raise WeightsError(f"{path} is not a SuperEM weights file, or it is damaged.") from error
+
+
+def bundled() -> list[Card]:
+    """Cards of the models in the bundle, the default first."""
+    cards = [read_card(path) for path in sorted(FOLDER.glob("*" + SUFFIX))]
+    return sorted(cards, key=lambda card: (card.name != DEFAULT, card.name))
+
+
+def find(name_or_path: str) -> Path:
+    """The weights file that a name (of a bundled model) or a path stands for.
+
+    Raises
+    ------
+    WeightsError
+        If it stands for none; the sentence lists the names that there are.
+    """
+    inside = FOLDER / (name_or_path + SUFFIX)
+    if inside.parent == FOLDER and inside.is_file():
+        return inside
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    names = ", ".join(card.name for card in bundled()) or "none"
+    raise WeightsError(f'There is no model or weights file "{name_or_path}"; the bundled models are: {names}.')
+
+
+def load(name_or_path: str = DEFAULT) -> Model:
+    """Rebuild the network that a weights file holds.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or does not fit the architecture that it names.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from ..core.normalise import NORMALISATIONS
+
+    path = find(name_or_path)
+    card = read_card(path)
+    if card.normalisation not in NORMALISATIONS:
+        raise WeightsError(f'{path} needs a normalisation "{card.normalisation}" that this version does not have.')
+    try:
+        network = build(card.architecture, **card.options)
+        network.load_state_dict(load_file(str(path)))
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is damaged: {error}.") from error
+    except (RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[0].rstrip(":. ")
+        raise WeightsError(f'{path} does not fit the architecture "{card.architecture}" it names: {first}.') from error
+    return Model(network.eval(), card, hashlib.sha256(path.read_bytes()).hexdigest())

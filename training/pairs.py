@@ -1,0 +1,118 @@
+"""Real pairs: deposited maps with models that lie on them, drawn in random orientations on a 1 Å grid."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import fft, ndimage
+from scipy.spatial.transform import Rotation
+
+from superem.core.density import DensityMap
+from superem.core.mrc import read_mrc
+from superem.core.normalise import robust
+
+from .density import gaussian_density
+from .simulate import Pair, frequencies, target_density
+from .structures import Atoms, read_atoms
+
+#: Not trained on though marked for it: the ASC filament's mouse homologue is the protein of a validation map.
+LEAKS = {"2n1f_A": "same protein family as validation map QR_3j63_A"}
+#: The model does not describe the map well enough to be a target.
+POOR = {
+    "QR_1oed": "tubular-crystal model of 2005, correlation 0.28",
+    "EMMIVox_24095": "correlation 0.24",
+    "EMD-5168": "one subunit of a helix modelled, 6.6 Å",
+    "EMD-3186": "7.9 Å, backbone-level density only",
+}
+
+
+@dataclass(frozen=True)
+class RealMap:
+    """A deposited map, its cubic-spline coefficients (zyx), its model, and the resolution (Å) it was deposited at."""
+
+    density: DensityMap
+    spline: np.ndarray
+    atoms: Atoms
+    resolution: float
+    group: str
+
+
+def read_split(folder: str | Path, split: str) -> dict[str, RealMap]:
+    """Maps of `folder`/pairs.csv that belong to `split`; of the train split only those fit to train on."""
+    with open(Path(folder) / "pairs.csv", newline="") as lines:
+        rows = [r for r in csv.DictReader(lines) if r["split"] == split]
+    fit = [r for r in rows if split != "train" or (r["id"] not in LEAKS and r["id"] not in POOR)]
+    maps = {}
+    for r in fit:
+        density = read_mrc(Path(folder) / r["id"] / "map.mrc.gz")
+        atoms = read_atoms(Path(folder) / r["id"] / "model.cif.gz")
+        spline = ndimage.spline_filter(density.array, output=np.float32)
+        maps[r["id"]] = RealMap(density, spline, atoms, float(r["resolution"]), r["group"])
+    return maps
+
+
+def draw(rng: np.random.Generator, real: RealMap, n: int = 72) -> Pair:
+    """One (n, n, n) pair of a real map: turned, shifted, and re-sharpened or degraded at random.
+
+    HR is trusted within 4 Å of the model, and where the map shows nothing: density that nobody modelled is
+    neither right nor wrong.
+    """
+    turn = Rotation.random(random_state=int(rng.integers(2**31)))
+    centre = real.atoms.coordinates[rng.integers(len(real.atoms))].astype(float) + rng.uniform(-12, 12, 3)
+    # world = centre + turn(local - n/2); index = (world - origin) / step
+    k, j, i = np.indices((n, n, n), dtype=np.float32).reshape(3, -1)
+    world = turn.apply(np.stack([i, j, k], 1) - n / 2) + centre
+    index = (world - np.asarray(real.density.origin)) / np.asarray(real.density.step)
+    at = index.T[::-1]
+    lr = ndimage.map_coordinates(real.spline, at, order=3, mode="constant", prefilter=False).reshape(n, n, n)
+    outside = ndimage.map_coordinates(real.density.array, at, order=0, mode="constant").reshape(n, n, n) == 0
+    lr, resolution = _degrade(rng, lr, real.resolution, n)
+    lr[outside] = 0
+    if rng.random() < 0.2:
+        np.maximum(lr, 0, out=lr)
+
+    at = turn.inv().apply(real.atoms.coordinates - centre) + n / 2
+    hr = target_density(at, real.atoms.weights, (n, n, n))
+    near = gaussian_density(at, np.ones(len(at)), (n, n, n), 1.5) > 0.004  # about 4 Å from an atom
+    lr = robust(lr).apply(lr)
+    empty = ndimage.gaussian_filter(np.abs(lr), 1.5) < 0.08
+    lr *= rng.uniform(0.8, 1.25)
+    trusted = np.where(near | empty, 255, 0).astype(np.uint8)
+    return Pair(lr.astype(np.float16), hr.astype(np.float16), trusted, resolution)
+
+
+def _degrade(rng: np.random.Generator, lr: np.ndarray, resolution: float, n: int) -> tuple[np.ndarray, float]:
+    """Another depositor's sharpening, and sometimes a coarser limit with its noise; the new resolution (Å)."""
+    q2, _ = frequencies(n)
+    spectrum = fft.rfftn(lr)
+    coarser = max(resolution, 2.8)
+    if resolution < 2.8 or rng.random() < 0.35:
+        coarser += float(rng.exponential(0.6))
+        shell = np.minimum(np.rint(np.sqrt(q2) * n).astype(int), n)
+        power = np.bincount(shell.ravel(), np.abs(spectrum).ravel() ** 2, minlength=n + 1)
+        power /= np.maximum(np.bincount(shell.ravel(), minlength=n + 1), 1)
+        q = np.arange(n + 1) / n
+        raw_b = rng.uniform(60, 200) * (coarser / 3.5) ** 2
+        ratio = 3 * np.exp(np.clip(0.5 * raw_b * (q**2 - 1 / coarser**2), -20, 4))
+        noise = fft.rfftn(rng.standard_normal((n, n, n)).astype(np.float32))
+        spectrum = spectrum + noise * np.sqrt(power * ratio / n**3)[shell]
+        cut = 1 / (coarser * rng.uniform(0.8, 1.05))
+        spectrum = spectrum * np.clip(0.5 + (cut - np.sqrt(q2)) / rng.uniform(0.02, 0.06), 0, 1)
+    fall = rng.normal(0, 0.5)  # of the amplitude at the resolution limit, as a power of e
+    spectrum = spectrum * np.exp(-fall * np.clip(q2 * coarser**2, 0, 1.5))
+    return fft.irfftn(spectrum.astype(np.complex64), s=(n, n, n)).astype(np.float32), coarser
+
+
+def stream(rng: np.random.Generator, maps: dict[str, RealMap]) -> Iterator[Pair]:
+    """Endless pairs of real maps, each protein as often as any other."""
+    groups = sorted({m.group for m in maps.values()})
+    while True:
+        group = groups[rng.integers(len(groups))]
+        members = [m for m in maps.values() if m.group == group]
+        pair = draw(rng, members[rng.integers(len(members))])
+        if np.count_nonzero(pair.hr > 0.3) > 1000:
+            yield pair

@@ -1,0 +1,183 @@
+"""Train a generator from a pool of pairs.
+
+    python -m training.train --name unet --hours 2
+    python -m training.train --name unet --hours 3            # goes on where it left off
+    python -m training.train --name paper --architecture generator --size 25 --batch 16 --rate 1e-3 \
+        --objective paper                                      # content + 1e-3 adversarial, as in the paper
+
+Everything a run needs to go on is in runs/NAME/state.pt. The learning rate warms up over 200 steps and then
+falls to zero by a cosine over the hours asked for, counted over all sittings. What is evaluated and shipped is
+the moving average of the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from superem import nets
+
+from .data import Pool, batch
+from .losses import content, shell_disagreement
+
+WARM_UP = 200
+ADVERSARIAL_WEIGHT = 1e-3  # SuperEM paper, Methods
+
+
+def parse() -> argparse.Namespace:
+    """The run's settings."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True, help="the run's folder under runs/")
+    parser.add_argument("--architecture", default="unet", choices=sorted(nets.ARCHITECTURES))
+    parser.add_argument("--options", type=json.loads, default={}, help="JSON, passed to the architecture")
+    parser.add_argument("--objective", choices=("fsc", "content", "paper"), default="fsc")
+    parser.add_argument("--fsc-weight", type=float, default=0.2)
+    parser.add_argument("--hours", type=float, default=2.0, help="whole length of the run, all sittings together")
+    parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--size", type=int, default=48, help="edge of a tile, voxels of 1 Å")
+    parser.add_argument("--real", type=float, default=0.4, help="share of tiles from real maps")
+    parser.add_argument("--clip", type=float, default=0.3, help="largest norm of the gradient")
+    parser.add_argument("--average", type=float, default=0.999, help="decay of the moving average of the weights")
+    parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
+    parser.add_argument("--start-from", type=Path, help="another run's state.pt: begin with its averaged weights")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="for convolutions")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="stop after this many steps of this sitting")
+    return parser.parse_args()
+
+
+class Run:
+    """A network in training, with all that is saved and restored."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.folder = Path("runs") / options.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(options.seed)
+        self.network = nets.build(options.architecture, **options.options).to(options.device)
+        self.network.to(memory_format=torch.channels_last_3d)
+        if options.start_from:
+            self.network.load_state_dict(torch.load(options.start_from, weights_only=True)["average"])
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), options.rate)
+        self.critic = self.critic_optimiser = None
+        if options.objective == "paper":
+            self.critic = nets.build("discriminator").to(options.device)
+            self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), options.rate)
+        self.step, self.seconds = 0, 0.0
+        if (self.folder / "state.pt").exists():
+            self.restore()
+
+    def _parts(self) -> dict[str, object]:
+        parts = {"network": self.network, "average": self.average, "optimiser": self.optimiser}
+        if self.critic is not None:
+            parts |= {"critic": self.critic, "critic_optimiser": self.critic_optimiser}
+        return parts
+
+    def save(self) -> None:
+        """Write state.pt at once, so that an interrupted save loses nothing."""
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        config = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self.options).items()}
+        partial = self.folder / "state.part"
+        torch.save(state | {"step": self.step, "seconds": self.seconds, "config": config}, partial)
+        os.replace(partial, self.folder / "state.pt")
+
+    def restore(self) -> None:
+        """Take up state.pt."""
+        state = torch.load(self.folder / "state.pt", weights_only=True)
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def rate(self) -> float:
+        """Learning rate at this step and time."""
+        done = min(1.0, self.seconds / (3600 * self.options.hours))
+        return self.options.rate * min(1, (self.step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def train_step(self, lr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor) -> dict[str, float]:
+        """One step of Adam on (B, 1, n, n, n) tensors; the parts of the loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        self.network.train()
+        with torch.autocast(self.options.device.split(":")[0], torch.bfloat16, enabled=self.options.bfloat16):
+            sr = self.network(lr)
+        sr = sr.float()
+        parts = {"content": content(sr, hr, trusted)}
+        loss = parts["content"]
+        if self.options.objective == "fsc":
+            parts["fsc"] = shell_disagreement(sr, hr, trusted)
+            loss = loss + self.options.fsc_weight * parts["fsc"]
+        if self.critic is not None:
+            parts["critic"] = self._train_critic(sr.detach(), hr, trusted)
+            parts["adversarial"] = _cross_entropy(self.critic(sr * trusted), real=True)
+            loss = loss + ADVERSARIAL_WEIGHT * parts["adversarial"]
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+        decay = min(self.options.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, now in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(now, 1 - decay)
+                else:
+                    mean.copy_(now)
+        self.step += 1
+        return {k: float(v.detach()) for k, v in parts.items()} | {"norm": float(norm)}
+
+    def _train_critic(self, sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
+        loss = _cross_entropy(self.critic(hr * trusted), real=True) + _cross_entropy(self.critic(sr * trusted), real=False)
+        self.critic_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.critic_optimiser.step()
+        return loss
+
+
+def _cross_entropy(logits: torch.Tensor, real: bool) -> torch.Tensor:
+    """Softmax cross-entropy of (B, 2) logits of generated and real."""
+    return torch.nn.functional.cross_entropy(logits, torch.full((len(logits),), int(real), device=logits.device))
+
+
+def main() -> None:
+    """Train until the hours are over or the process is stopped; print a line and save now and then."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    run = Run(options)
+    rng = np.random.default_rng([options.seed, run.step])
+    pools = [(Pool(options.pool, "simulated"), 1 - options.real), (Pool(options.pool, "real"), options.real)]
+    pools = [(p, share) for p, share in pools if share > 0]
+    for pool, _ in pools:
+        if pool.refresh(most=10_000) == 0:
+            raise SystemExit(f"No {pool.kind} pairs in {options.pool}: run python -m training.pool first.")
+    began, first, sums, saved = time.monotonic() - run.seconds, run.step, {}, time.monotonic()
+    while run.seconds < 3600 * options.hours and (options.steps is None or run.step - first < options.steps):
+        lr, hr, trusted = (t.to(options.device) for t in batch(rng, pools, options.batch, options.size))
+        for name, value in run.train_step(lr, hr, trusted).items():
+            sums[name] = sums.get(name, 0.0) + value
+        run.seconds = time.monotonic() - began
+        if run.step % 50 == 0:
+            means = "  ".join(f"{k} {v / 50:.4f}" for k, v in sums.items())
+            print(f"step {run.step}  {run.seconds / 60:.1f} min  rate {run.rate():.2e}  {means}", flush=True)
+            sums = {}
+            for pool, _ in pools:
+                pool.refresh()
+        if time.monotonic() - saved > 120:
+            run.save()
+            saved = time.monotonic()
+    run.save()
+
+
+if __name__ == "__main__":
+    main()
