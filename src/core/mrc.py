@@ -44,8 +44,13 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of flaws in the header; those that matter are found below
+            with mrcfile.open(path, permissive=True, header_only=True) as file:
+                header = file.header.copy()
+            _check_header(path, header)  # before memory is taken for whatever size it claims
             with mrcfile.open(path, permissive=True) as file:
-                header, data = file.header.copy(), file.data
+                data = file.data
+    except MapError:
+        raise
     except FileNotFoundError:
         raise MapError(f"There is no file {path}.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, OverflowError) as error:
@@ -54,7 +59,6 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
         raise MapError(f"{path} does not fit in memory, or its header is damaged.") from error
     except OSError as error:
         raise MapError(f"{path} cannot be read ({error.strerror or error}).") from error
-    _check_header(path, header)
     if data is None:
         raise MapError(f"{path} is cut short: it holds less density than its header says.")
     if data.ndim != 3 or (int(header.ispg) == 0 and int(header.mz) == 1 and int(header.nz) > 1):

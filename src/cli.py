@@ -1,0 +1,148 @@
+"""The command line that needs no ChimeraX: a map file in, a super-resolved map file out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from . import provenance
+from .core import predict, tiles
+from .core.density import DensityMap, MapError
+from .core.devices import DeviceError, choose
+from .core.levels import enclosed_volume, level_for_volume
+from .core.mrc import read_mrc, write_mrc
+from .nets import store
+
+OK, BAD_INPUT, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2 on wrong usage
+SHOWN_AT_FIRST = 0.01  # share of the voxels inside the contour that ChimeraX opens a map with
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return its exit code."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    try:
+        if args.list_models:
+            for card in store.bundled():
+                print(f"{card.name} {card.version}: {card.summary}")
+            return OK
+        _check_usage(parser, args)
+        _run(args)
+    except (MapError, DeviceError, store.WeightsError) as error:
+        print(f"superem: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("superem: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="superem", description="Super-resolve a cryo-EM map.", epilog=provenance.CAUTION)
+    add = parser.add_argument
+    add("input", nargs="?", type=Path, metavar="INPUT.mrc", help="map to work on: MRC or CCP4, also .gz")
+    add("output", nargs="?", type=Path, metavar="OUTPUT.mrc", help="super-resolved map to write")
+    add("--model", metavar="NAME|PATH", default=store.DEFAULT, help="bundled model, or a weights file (default: %(default)s)")
+    add("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default: %(default)s)")
+    add("--tiling", choices=tiles.PRESETS, default="normal", help="how tiles overlap (default: %(default)s)")
+    add("--rotations", type=int, choices=predict.ROTATION_COUNTS, default=1, help="average over orientations (default: 1)")
+    add("--batch-size", type=_positive, metavar="N", help="tiles at once (default: what suits the device)")
+    add("--grid", choices=predict.GRIDS, default="1A", help="grid of the output: 1 Å voxels or the input's (default: 1A)")
+    add("--voxel-size", type=float, metavar="Å", help="voxel size of the input, in place of its header's")
+    add("--level", type=float, help="contour level of the input, to be matched (default: ChimeraX's for a new map)")
+    add("--json", type=Path, metavar="REPORT.json", help="write settings, versions and checksums here")
+    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--list-models", action="store_true", help="list the bundled models and exit")
+    add("--version", action="version", version=f"SuperEM {provenance.version()}")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
+
+
+def _check_usage(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Find what is wrong with the output's name before hours are spent on its contents."""
+    if args.input is None or args.output is None:
+        parser.error("an input and an output file are needed")
+    if args.output.suffix != ".mrc":
+        parser.error(f"the output's name must end in .mrc, unlike {args.output}")
+    outputs = [args.output] + ([args.json] if args.json else [])
+    resolved = [path.resolve() for path in (args.input, *outputs)]
+    if len(set(resolved)) < len(resolved):
+        parser.error("input, output and report must be different files")
+    for path in outputs:
+        if path.exists() and not args.overwrite:
+            parser.error(f"{path} exists; use --overwrite to replace it")
+        _require_writable(path)
+
+
+def _require_writable(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
+
+
+def _run(args: argparse.Namespace) -> None:
+    choose(args.device)  # a device that is missing is known before the files are read
+    model = store.load(args.model)
+    density = read_mrc(args.input, args.voxel_size)
+    with tqdm(unit="tile", file=sys.stderr) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        enhanced = predict.enhance(
+            density, model, tiling=args.tiling, device=args.device, batch_size=args.batch_size,
+            rotations=args.rotations, grid=args.grid, progress=progress)
+    report, result = enhanced.report, enhanced.density
+    levels = _matched_levels(density, result, args.level)
+    write_mrc(args.output, result, provenance.labels(report, args.input.name))
+    if args.json:
+        _write_json(args.json, provenance.record(
+            report, input=str(args.input), input_sha256=provenance.file_sha256(args.input), output=str(args.output),
+            voxel_size=result.step, origin=result.origin, shape_zyx=result.shape, levels=levels))
+    print(report.summary(), *report.notes)
+    print(f"Level {levels['input_level']:.4g} of the input encloses {levels['input_volume']:,.0f} Å³; "
+          f"level {levels['output_level']:.4g} of the output encloses {levels['output_volume']:,.0f} Å³.")
+    nz, ny, nx = result.shape
+    print(f"Wrote {args.output}: {nx} x {ny} x {nz} voxels of {' x '.join(f'{s:.4g}' for s in result.step)} Å. "
+          f"{provenance.CAUTION}")
+
+
+def _matched_levels(density: DensityMap, result: DensityMap, level: float | None) -> dict[str, float]:
+    """Contour levels of input and output that enclose the same volume, and these volumes in Å³."""
+    if level is None:
+        level = float(np.quantile(density.array, 1 - SHOWN_AT_FIRST))
+    volume = enclosed_volume(density.array, level, density.step)
+    matched = level_for_volume(result.array, volume, result.step)
+    return {"input_level": level, "input_volume": volume, "output_level": matched,
+            "output_volume": enclosed_volume(result.array, matched, result.step)}
+
+
+def _write_json(path: Path, content: dict) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
+    finally:
+        part.unlink(missing_ok=True)
