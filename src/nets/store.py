@@ -73,10 +73,14 @@ class Model:
 
 
 def save(path: str | Path, network: nn.Module, card: Card) -> None:
-    """Write the network's weights and its card as one safetensors file (float32)."""
+    """Write the network's weights and its card as one safetensors file.
+
+    Weights are stored as float16, whose rounding (0.05 %) is far below what training resolves, and computed
+    with as float32.
+    """
     from safetensors.torch import save_file
 
-    state = {k: v.detach().cpu().float().contiguous() for k, v in network.state_dict().items()}
+    state = {k: v.detach().cpu().half().contiguous() for k, v in network.state_dict().items()}
     save_file(state, str(path), metadata={METADATA_KEY: json.dumps(asdict(card))})
 
 

@@ -40,7 +40,7 @@ class UNet(nn.Module):
         Residual blocks at each level: on the way down, and again on the way up.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 128), depths: tuple[int, ...] = (2, 3, 4)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 96), depths: tuple[int, ...] = (2, 3, 4)) -> None:
         super().__init__()
         self.multiple = 2 ** len(widths)
         self.enter = nn.Conv3d(8, widths[0], 3, padding=1)
