@@ -1,0 +1,10 @@
+"""How well a map agrees with its atomic model, measured in the ways that the field trusts.
+
+`Reference` holds everything that depends on the model alone; `evaluate_map` measures one map against it.
+Nothing here needs cctbx: `mtriage` runs it, where it is installed, as a separate process.
+"""
+
+from .atoms import Atoms, read_atoms
+from .reference import Reference, evaluate_map
+
+__all__ = ["Atoms", "Reference", "evaluate_map", "read_atoms"]

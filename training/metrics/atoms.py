@@ -1,0 +1,107 @@
+"""Atoms of a model, as arrays: what every metric needs and no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+#: Protein and nucleic-acid backbone, as Q-score's authors count it.
+BACKBONE = frozenset("N CA C O OXT P OP1 OP2 O5' C5' C4' O4' C3' O3' C2' O2' C1'".split())
+#: A residue of fewer atoms is an ion or a water: too small to be judged by itself as a ligand.
+SMALLEST_LIGAND = 6
+#: Force-field names of protonation states that are residues of protein, not ligands.
+PROTONATION_STATES = frozenset("HSD HSE HSP HID HIE HIP CYX CYM ASH GLH LYN".split())
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """Heavy atoms of one model.
+
+    Attributes
+    ----------
+    xyz : (n, 3) float64, Å, in the map's frame.
+    element : (n,) element symbols.
+    b_iso : (n,) Å².
+    occupancy : (n,)
+    backbone, ligand : (n,) bool. A ligand is a residue of six atoms or more that is neither polymer nor water.
+    residue : (n,) int, the index of the residue that the atom belongs to, in the model's order.
+    """
+
+    xyz: np.ndarray
+    element: np.ndarray
+    b_iso: np.ndarray
+    occupancy: np.ndarray
+    backbone: np.ndarray
+    ligand: np.ndarray
+    residue: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+    def select(self, which: np.ndarray) -> Atoms:
+        """Return the atoms of a (n,) bool mask."""
+        return Atoms(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+    @property
+    def mass(self) -> np.ndarray:
+        """(n,) standard atomic weights, Da."""
+        return np.array([gemmi.Element(e).weight for e in self.element])
+
+    @property
+    def volume(self) -> float:
+        """Volume of the molecule in Å³: 1.21 Å³ a dalton, and the hydrogens (7 % of a protein's mass)."""
+        return float((self.mass * self.occupancy).sum() * 1.07 * 1.21)
+
+
+def read_atoms(path: str | Path) -> Atoms:
+    """Read the heavy atoms of the first model of a PDB or mmCIF file (.gz too).
+
+    Raises
+    ------
+    ValueError
+        If the file has no atoms.
+    """
+    structure = gemmi.read_structure(str(path))
+    structure.remove_alternative_conformations()
+    structure.remove_hydrogens()
+    rows = []
+    residue_index = -1
+    for chain in structure[0] if len(structure) else ():
+        for residue in chain:
+            residue_index += 1
+            known = gemmi.find_tabulated_residue(residue.name)
+            polymer = known.is_amino_acid() or known.is_nucleic_acid() or residue.name in PROTONATION_STATES
+            ligand = not polymer and not known.is_water() and len(residue) >= SMALLEST_LIGAND
+            for atom in residue:
+                backbone = polymer and atom.name in BACKBONE
+                rows.append((atom.pos.tolist(), atom.element.name, atom.b_iso, atom.occ, backbone, ligand,
+                             residue_index))
+    if not rows:
+        raise ValueError(f"{Path(path).name} holds no atoms.")
+    xyz, element, b_iso, occupancy, backbone, is_ligand, residue_of = map(np.array, zip(*rows, strict=True))
+    return Atoms(xyz.astype(float), element, b_iso.astype(float), occupancy.astype(float), backbone, is_ligand,
+                 residue_of)
+
+
+def to_gemmi(atoms: Atoms, cell: tuple[float, float, float], origin: np.ndarray) -> gemmi.Structure:
+    """Put atoms into a P1 cell of edges `cell` (Å) whose corner lies at `origin` (xyz, Å)."""
+    structure = gemmi.Structure()
+    structure.cell = gemmi.UnitCell(*cell, 90, 90, 90)
+    structure.spacegroup_hm = "P 1"
+    chain = gemmi.Chain("A")
+    residue = gemmi.Residue()
+    residue.name, residue.seqid = "UNK", gemmi.SeqId("1")
+    for xyz, element, b_iso, occupancy in zip(atoms.xyz - origin, atoms.element, atoms.b_iso, atoms.occupancy,
+                                              strict=True):
+        atom = gemmi.Atom()
+        atom.name, atom.element = element, gemmi.Element(element)
+        atom.pos, atom.b_iso, atom.occ = gemmi.Position(*xyz), b_iso, occupancy
+        residue.add_atom(atom)
+    chain.add_residue(residue)
+    model = gemmi.Model(1)
+    model.add_chain(chain)
+    structure.add_model(model)
+    return structure

@@ -1,0 +1,191 @@
+"""Negative controls: what a network makes of maps in which there is nothing to find, or from which something was taken.
+
+Density counts where it is above the matched level: the level at which the enhanced real map, within 3 Å of its model,
+encloses the molecule's volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.fft import irfftn, rfftn
+from superem.core.density import DensityMap
+from superem.core.levels import level_for_volume
+
+from .atoms import Atoms
+from .ccmask import model_map
+from .fsc import soft_mask
+from .grid import distance_to_atoms, pearson, spatial_frequency
+from .modelmap import hr_density, model_coefficients
+from .qscore import spiral
+from .reference import Reference
+
+Enhance = Callable[[DensityMap], DensityMap]
+
+#: Share of the model's residues that is deleted, from one end of the molecule.
+DELETED_SHARE = 0.2
+#: Solvent begins this far from the model, Å.
+SOLVENT = 6.0
+#: A planted glycan is this strong beside the protein: glycans move more.
+GLYCAN_STRENGTH = 0.7
+GLYCAN_B = 60.0
+
+
+def matched_level(density: DensityMap, reference: Reference) -> float:
+    """Level at which a map's density within 3 Å of the model encloses the molecule's volume."""
+    return level_for_volume(density.array[reference.near], reference.atoms.volume, density.step)
+
+
+def shaped_noise(density: DensityMap, rng: np.random.Generator) -> DensityMap:
+    """Gaussian noise with the radial amplitude spectrum, the mean and the deviation of a map."""
+    s = spatial_frequency(density.shape, density.step)
+    shell = (s / 0.01).astype(int)
+    power = np.bincount(shell.ravel(), (np.abs(rfftn(density.array)) ** 2).ravel())
+    amplitude = np.sqrt(power / np.maximum(np.bincount(shell.ravel()), 1))
+    noise = irfftn(rfftn(rng.standard_normal(density.shape)) * amplitude[shell], density.shape)
+    return _with_statistics(density, noise)
+
+
+def randomised_phases(density: DensityMap, rng: np.random.Generator) -> DensityMap:
+    """A map with the amplitudes of `density` and the phases of white noise."""
+    phases = rfftn(rng.standard_normal(density.shape))
+    coefficients = np.abs(rfftn(density.array)) * phases / np.abs(phases)
+    return _with_statistics(density, irfftn(coefficients, density.shape))
+
+
+def _with_statistics(density: DensityMap, noise: np.ndarray) -> DensityMap:
+    noise = (noise - noise.mean()) / noise.std() * density.array.std() + density.array.mean()
+    return DensityMap(noise, density.origin, density.step, density.rotation, density.name)
+
+
+def share_above(density: DensityMap, level: float) -> float:
+    """Share of the box at or above a level."""
+    return float((density.array >= level).mean())
+
+
+def end_domain(atoms: Atoms) -> np.ndarray:
+    """(n,) bool: the atoms of the fifth of the residues that lies at one end of the molecule's longest axis."""
+    residues, index = np.unique(atoms.residue, return_inverse=True)
+    centres = np.stack([np.bincount(index, x) for x in atoms.xyz.T], axis=1) / np.bincount(index)[:, None]
+    centred = centres - centres.mean(axis=0)
+    axis = np.linalg.svd(centred, full_matrices=False)[2][0]
+    axis = axis * np.sign(axis[np.abs(axis).argmax()])
+    along = centred @ axis
+    return (along > np.quantile(along, 1 - DELETED_SHARE))[index]
+
+
+def without_domain(density: DensityMap, atoms: Atoms, gone: np.ndarray,
+                   rng: np.random.Generator) -> tuple[DensityMap, np.ndarray]:
+    """Replace the density of some atoms by solvent.
+
+    Solvent is noise of the map's own spectrum at the median and the spread of what lies 6 Å and more from the model: zero,
+    where that was masked. It replaces the density within 3 Å of the deleted atoms and fades out over 2 Å, and over 2 Å
+    towards the atoms that stay.
+
+    Returns
+    -------
+    map, and the voxels (bool) that are wholly solvent now and 4 Å or more from any atom that stays.
+    """
+    limit = 12.0
+    to_gone = np.minimum(distance_to_atoms(density, atoms.xyz[gone], limit), limit)
+    to_kept = np.minimum(distance_to_atoms(density, atoms.xyz[~gone], limit), limit)
+    weight = soft_mask(to_gone, 3.0, 2.0) * soft_mask(to_gone - to_kept, -2.0, 2.0)
+    values = density.array[np.minimum(to_gone, to_kept) > SOLVENT]
+    middle = float(np.median(values)) if values.size else 0.0
+    spread = 1.4826 * float(np.median(np.abs(values - middle))) if values.size else 0.0
+    noise = shaped_noise(density, rng).array
+    solvent = middle + spread * (noise - noise.mean()) / noise.std()
+    array = density.array + weight * (solvent - density.array)
+    emptied = DensityMap(array, density.origin, density.step, density.rotation, density.name)
+    return emptied, (weight > 0.99) & (to_kept >= 4)
+
+
+def returned(before: DensityMap, after: DensityMap, level: float, region: np.ndarray) -> float:
+    """Share of the density above `level` in a region of the enhanced map that is there although its input was deleted."""
+    was, now = before.array[region], after.array[region]
+    total = float(was[was >= level].sum())
+    return float(now[now >= level].sum()) / total if total > 0 else float("nan")
+
+
+def glycan() -> np.ndarray:
+    """Three pyranose rings in a row, (33, 3) Å: ideal chairs with five equatorial substituents, linked 1-4."""
+    angle = np.radians(60 * np.arange(6))
+    pucker = 0.25 * (-1.0) ** np.arange(6)
+    ring = np.stack([1.45 * np.cos(angle), 1.45 * np.sin(angle), pucker], axis=1)
+    outer = np.stack([2.85 * np.cos(angle), 2.85 * np.sin(angle), pucker * 0.6], axis=1)
+    unit = np.concatenate([ring, outer[[0, 1, 2, 3, 4]]])  # the ring's oxygen carries nothing
+    return np.concatenate([unit + [5.4 * n, 0, 0] for n in range(3)])
+
+
+def with_glycan(density: DensityMap, atoms: Atoms, resolution: float) -> tuple[DensityMap, Atoms]:
+    """Plant a glycan's density on the surface of a molecule, at the map's resolution.
+
+    It stands out from the atom that is furthest along a direction; of 64 directions, that with the least density where it goes.
+    The box is widened by 20 voxels of solvent so that it fits.
+    """
+    wider = DensityMap(np.pad(density.array, 20, constant_values=np.median(density.array)),
+                       density.positions(np.full(3, -20)), density.step, density.rotation, density.name)
+    best: tuple[float, np.ndarray] | None = None
+    for direction in spiral(64):
+        basis = np.linalg.svd(direction[None])[2]
+        basis[0] = direction
+        foot = atoms.xyz[(atoms.xyz @ direction).argmax()]
+        xyz = foot + 4.5 * direction + glycan() @ basis
+        kji = np.round(wider.indices(xyz)).astype(int)[:, ::-1]
+        if (kji < 4).any() or (kji >= np.array(wider.shape) - 4).any():
+            continue
+        occupied = float(np.abs(wider.array[tuple(kji.T)]).mean())
+        if best is None or occupied < best[0]:
+            best = occupied, xyz
+    if best is None:
+        raise ValueError(f"No place was found for a glycan on {density.name}.")
+    count = len(best[1])
+    sugar = Atoms(best[1], np.array(["C"] * count), np.full(count, GLYCAN_B), np.ones(count), np.zeros(count, bool),
+                  np.ones(count, bool), np.zeros(count, int))
+    shape = model_map(model_coefficients(sugar, wider), wider, resolution)
+    near = distance_to_atoms(wider, sugar.xyz, 2.0) <= 2
+    protein = distance_to_atoms(wider, atoms.xyz, 2.0) <= 2
+    strength = GLYCAN_STRENGTH * np.percentile(wider.array[protein], 95) / np.percentile(shape[near], 95)
+    planted = wider.array + strength * shape * soft_mask(distance_to_atoms(wider, sugar.xyz, 6.0), 3.0, 2.0)
+    return DensityMap(planted, wider.origin, wider.step, wider.rotation, density.name), sugar
+
+
+def local_correlation(density: DensityMap, atoms: Atoms, resolution: float) -> float:
+    """Correlation of a map with the high-resolution density of some atoms within 3 Å of them."""
+    near = distance_to_atoms(density, atoms.xyz, 3.0) <= 3
+    return pearson(density.array[near], hr_density(atoms, density, resolution).array[near])
+
+
+def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, resolution: float,
+             enhance: Enhance, seed: int = 0) -> dict[str, float]:
+    """Run the negative controls for one map.
+
+    Parameters
+    ----------
+    density : the real map on the 1 Å grid.
+    enhanced : what `enhance` made of it.
+
+    Returns
+    -------
+    dict: noise, phases (share of the box above the matched level in the enhanced control), noise_input, phases_input (the same
+    of the control itself, at the level matched on the real map), deleted (share of a deleted domain that comes back), ligand
+    (correlation of the model's ligands, or else of a planted glycan, over that in the input).
+    """
+    rng = np.random.default_rng(seed)
+    level, level_input = matched_level(enhanced, reference), matched_level(density, reference)
+    noise, phases = shaped_noise(density, rng), randomised_phases(density, rng)
+    emptied, region = without_domain(density, reference.atoms, end_domain(reference.atoms), rng)
+    if reference.atoms.ligand.any():
+        host, ligand, after = density, reference.atoms.select(reference.atoms.ligand), enhanced
+    else:
+        host, ligand = with_glycan(density, reference.atoms, resolution)
+        after = enhance(host)
+    return {
+        "noise": share_above(enhance(noise), level),
+        "noise_input": share_above(noise, level_input),
+        "phases": share_above(enhance(phases), level),
+        "phases_input": share_above(phases, level_input),
+        "deleted": returned(enhanced, enhance(emptied), level, region),
+        "ligand": local_correlation(after, ligand, resolution) / local_correlation(host, ligand, resolution),
+    }

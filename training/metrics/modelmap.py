@@ -1,0 +1,44 @@
+"""Densities computed from a model: the target of the network, and what an electron microscope would see."""
+
+from __future__ import annotations
+
+import gemmi
+import numpy as np
+from scipy.fft import rfftn
+from superem.core.density import DensityMap
+
+from ..density import SIGMA_PER_RESOLUTION, gaussian_density, hr_resolution
+from .atoms import Atoms, to_gemmi
+from .grid import spatial_frequency
+
+#: Added to all B-factors while atoms are put on the grid, and divided out after, so that a 1 Å grid suffices.
+BLUR = 80.0
+
+
+def hr_density(atoms: Atoms, like: DensityMap, resolution: float) -> DensityMap:
+    """High-resolution density that the paper pairs with a map of `resolution` Å, on the grid of `like`."""
+    sigma = hr_resolution(resolution) * SIGMA_PER_RESOLUTION
+    electrons = atoms.occupancy * [gemmi.Element(e).atomic_number for e in atoms.element]
+    array = gaussian_density(atoms.xyz, electrons, like.shape, sigma, like.origin, like.step)
+    return DensityMap(array, like.origin, like.step, name="HR")
+
+
+def model_coefficients(atoms: Atoms, like: DensityMap) -> np.ndarray:
+    """Fourier coefficients (rfftn layout) of the model's electrostatic potential in the box of `like`.
+
+    Electron form factors and the model's B-factors, in a P1 cell as large as the box, as cctbx does; complete to
+    the grid's Nyquist frequency, zero beyond.
+    """
+    shape = like.array.shape
+    cell = tuple(n * s for n, s in zip(shape[::-1], like.step, strict=True))
+    structure = to_gemmi(atoms, cell, np.asarray(like.origin))
+    calculator = gemmi.DensityCalculatorE()
+    calculator.blur = BLUR
+    calculator.set_grid_cell_and_spacegroup(structure)
+    calculator.grid.set_size(*shape[::-1])  # after the cell: the spacing follows from both
+    calculator.add_model_density_to_grid(structure[0])
+    array = np.ascontiguousarray(np.asarray(calculator.grid).transpose(2, 1, 0))
+    s = spatial_frequency(shape, tuple(like.step))
+    coefficients = rfftn(array) * np.exp(BLUR / 4 * s**2)
+    coefficients[s > 0.5 / max(like.step)] = 0
+    return coefficients

@@ -1,0 +1,67 @@
+"""Calls cctbx in another interpreter: its libraries need not live with PyTorch's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from superem.core.density import DensityMap
+from superem.core.mrc import write_mrc
+
+from .atoms import Atoms, to_gemmi
+
+WORKER = Path(__file__).with_name("mtriage_worker.py")
+
+
+class CctbxError(RuntimeError):
+    """cctbx could not be run; the message says why."""
+
+
+def mtriage(
+    python: str | Path, maps: Iterable[tuple[DensityMap, Atoms, float]], qscore: bool = False
+) -> Iterator[dict]:
+    """Measure maps with `phenix.mtriage` at its defaults, and cctbx's CC_mask and CC_box.
+
+    Parameters
+    ----------
+    python : the interpreter that has cctbx-base.
+    maps : (map, atoms, reported resolution in Å) each.
+    qscore : also cctbx's Q-score, which takes longer than all the rest.
+
+    Yields
+    ------
+    dict: d_model, d_fsc05, d_fsc0143 (Å; None where the curve does not fall so far), cctbx_cc_mask, cctbx_cc_box, cctbx_q.
+
+    Raises
+    ------
+    CctbxError
+        If the interpreter fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="mtriage-") as folder:
+        jobs = []
+        for number, (density, atoms, resolution) in enumerate(maps):
+            stem = Path(folder) / str(number)
+            cell = tuple(n * s for n, s in zip(density.shape[::-1], density.step, strict=True))
+            write_mrc(stem.with_suffix(".mrc"), DensityMap(density.array, step=density.step))
+            to_gemmi(atoms, cell, np.asarray(density.origin)).write_pdb(str(stem.with_suffix(".pdb")))
+            jobs.append({"map": f"{stem}.mrc", "model": f"{stem}.pdb", "resolution": resolution, "q": qscore})
+        if not jobs:
+            return
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONPATH", None)
+        try:
+            done = subprocess.run([str(python), str(WORKER)], input=json.dumps(jobs), text=True, capture_output=True,
+                                  env=environment, check=False)
+        except OSError as error:
+            raise CctbxError(f"{python} could not be run ({error}).") from error
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+            raise CctbxError(f"cctbx failed in {python}: {last[0]}")
+        for line in done.stdout.splitlines():
+            if line.startswith("{"):
+                yield json.loads(line)
