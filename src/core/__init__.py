@@ -1,0 +1,1 @@
+"""The numerical core: numpy, scipy and torch, never ChimeraX."""

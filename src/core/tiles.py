@@ -89,7 +89,7 @@ class Plan:
         return nz, ny, nx
 
     def __len__(self) -> int:
-        """Number of tiles."""
+        """Count the tiles."""
         return int(np.prod(self.counts))
 
 
@@ -142,7 +142,7 @@ def occupied(array: np.ndarray, tiles: Plan) -> np.ndarray:
 
 
 def chosen(mask: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Indices (zyx) of the tiles that `mask` holds true, in the order of memory."""
+    """Yield the indices (zyx) of the tiles that `mask` holds true, in the order of memory."""
     for k, j, i in np.argwhere(mask):
         yield int(k), int(j), int(i)
 

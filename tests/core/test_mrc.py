@@ -17,7 +17,7 @@ def array():
 
 
 def write(path, array, voxel=1.5, **fields):
-    """A map file by mrcfile itself, with header fields set afterwards."""
+    """Write a map file by mrcfile itself, with header fields set afterwards."""
     with mrcfile.new(path, overwrite=True) as file:
         file.set_data(array)
         file.set_volume()
@@ -104,7 +104,7 @@ def test_origin_is_chimerax_s(tmp_path, array, name, origin, start, wanted):
 
 
 def damaged(path, array, kind):
-    """A file that is wrong in one way."""
+    """Write a file that is wrong in one way."""
     data = write(path, array).read_bytes()
     if kind == "empty":
         data = b""

@@ -35,7 +35,8 @@ def noise(shape, seed=0, **geometry):
 def test_identity_gives_the_resampled_map(make_model, shape, step, origin, tiling, rotations, batch_size, seed):
     """At every voxel, borders included, whatever the shape, tiling, batch and orientations."""
     density = noise(shape, seed, step=step, origin=origin)
-    done = enhance(density, make_model(), tiling=tiling, rotations=rotations, batch_size=batch_size, skip_empty=False, device="cpu")
+    done = enhance(density, make_model(), tiling=tiling, rotations=rotations, batch_size=batch_size, skip_empty=False,
+                   device="cpu")
     wanted = resample(density)
     assert done.density.origin == wanted.origin and done.density.step == wanted.step
     assert np.abs(done.density.array - wanted.array).max() < 2e-5 * np.abs(wanted.array).max()
@@ -77,7 +78,7 @@ def test_empty_tiles_are_skipped_and_zero_and_nothing_near_density_is(make_model
 
 
 def matrices():
-    """The rotations as they act on a cube, as matrices (3, 3)."""
+    """Yield the rotations as matrices (3, 3)."""
     for order, flips in predict.ROTATIONS:
         matrix = np.eye(3)[list(order)]
         matrix[list(flips)] *= -1

@@ -14,7 +14,7 @@ angles = st.tuples(*[st.floats(-180, 180)] * 3)
 
 
 def blob_around(make_blob, centre, step, rotation, extra):
-    """A map whose box reaches 5 standard deviations beyond a blob at `centre`, or little more."""
+    """Make a map whose box reaches 5 standard deviations beyond a blob at `centre`, or little more."""
     half = np.ceil(12.5 / np.array(step)) + extra
     shape = (2 * half[::-1] + 1).astype(int)
     origin = centre - rotation @ (half * step) + 0.3
