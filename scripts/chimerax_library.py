@@ -7,12 +7,14 @@ them out: `chimerax.core.nogui` (here: a UI that queues work for the main thread
 loop does) and the registration of the library's own commands, which carry no bundle metadata there.
 """
 
+import atexit
 import builtins
 import collections
 import collections.abc
-import importlib.util
+import gzip
 import os
 import queue
+import shutil
 import site
 import sys
 import tempfile
@@ -22,16 +24,11 @@ from pathlib import Path
 from typing import Any
 
 
-def start_session(offscreen: bool = False) -> Any:
-    """Start the one ChimeraX session of this process.
-
-    Parameters
-    ----------
-    offscreen : bool
-        Ask for the application's offscreen rendering; `session.ui.has_graphics` says if it is there.
-    """
+def start_session() -> Any:
+    """Start the one ChimeraX session of this process; `session.log.lines` is what it has logged."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     home = Path(tempfile.mkdtemp(prefix="superem-chimerax-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     _prepare_imports()
     import chimerax
 
@@ -39,27 +36,67 @@ def start_session(offscreen: bool = False) -> Any:
     from chimerax.core import attributes, core_settings, toolshed, tools, undo
     from chimerax.core.session import Session
 
-    session = Session("ChimeraX", silent=True, offscreen_rendering=offscreen)
+    session = Session("ChimeraX")
+    sys.excepthook = sys.__excepthook__
+    session.scratch = home
+    session.log = _recorder()
+    session.logger.add_log(session.log)
     core_settings.init(session)
     attributes.RegAttrManager(session)
-    if offscreen:
-        session.ui.initialize_offscreen_rendering()
     toolshed.init(session.logger, check_available=False, session=session)
     session.toolshed = toolshed.get_toolshed()
     session.tools = tools.Tools(session, first=True)
     session.undo = undo.Undo(session, first=True)
     _register_library(session)
     session.toolshed.bootstrap_bundles(session, safe_mode=False)
+    _describe_library(session.toolshed)
+    session.toolshed.triggers.add_handler(
+        toolshed.TOOLSHED_BUNDLE_INFO_RELOADED, lambda _name, shed: _describe_library(shed))
     return session
 
 
-def register_wheel(session: Any) -> Any:
-    """Let the toolshed find what was installed since the session began; return our BundleInfo."""
-    from chimerax.core import toolshed
+def draw_frame(session: Any) -> None:
+    """Bring the drawings up to date, as the application does whenever it has nothing else to do."""
+    session.main_view.check_for_drawing_change()
 
-    shed = toolshed.get_toolshed()
-    shed.reload(session.logger, session=session, rebuild_cache=True)
-    return shed.find_bundle("ChimeraX-SuperEM", session.logger, installed=True)
+
+def open_map(session: Any, path: str | Path) -> Any:
+    """Open a map file, gzipped or not, as `open` does; return its Volume."""
+    from chimerax.map import open_map as open_models
+
+    path = Path(path)
+    if path.suffix == ".gz":
+        plain = Path(session.scratch, path.stem)
+        plain.write_bytes(gzip.decompress(path.read_bytes()))
+        path = plain
+    models, _message = open_models(session, str(path))
+    session.models.add(models)
+    return models[0]
+
+
+def _recorder() -> Any:
+    from chimerax.core.logger import PlainTextLog
+
+    class Recorder(PlainTextLog):
+        """Keep what is logged: `lines` holds (level name, text), `statuses` the status line's texts."""
+
+        def __init__(self) -> None:
+            self.lines: list[tuple[str, str]] = []
+            self.statuses: list[str] = []
+
+        def log(self, level: int, msg: str) -> bool:
+            self.lines.append((self.LEVEL_DESCRIPTS[level], msg.strip()))
+            return True
+
+        def status(self, msg: str, color: Any, secondary: bool) -> bool:
+            self.statuses.append(msg)
+            return True
+
+        def text(self, level: str = "") -> str:
+            """All lines of a level ("note", "warning", "error", "bug"), or of all levels."""
+            return "\n".join(text for name, text in self.lines if level in ("", name))
+
+    return Recorder()
 
 
 def _prepare_imports() -> None:
@@ -78,6 +115,19 @@ def _prepare_imports() -> None:
     nogui = types.ModuleType("chimerax.core.nogui")
     nogui.UI = UI  # type: ignore[attr-defined]
     sys.modules["chimerax.core.nogui"] = nogui
+
+
+def _describe_library(shed: Any) -> None:
+    """Give the library's own bundles the metadata that the package lacks and that session files name."""
+    from chimerax.core.toolshed.info import BundleInfo
+
+    for package, name in (("core", "Core"), ("map", "Map"), ("graphics", "Graphics"), ("geometry", "Geometry"),
+                          ("std_commands", "StdCommands")):
+        path = ("chimerax", package)
+        if path not in shed._installed_packages:
+            info = BundleInfo(f"ChimeraX-{name}", True, version="1.7.1", api_package_name=".".join(path), packages=[path])
+            shed._installed_bundle_info.append(info)
+            shed._installed_packages[path] = info
 
 
 def _register_library(session: Any) -> None:

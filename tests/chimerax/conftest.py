@@ -1,0 +1,78 @@
+"""A real ChimeraX session, with the wheel of this checkout installed by its own `toolshed install`."""
+
+from pathlib import Path
+
+import pytest
+from build_wheel import build
+from chimerax_library import draw_frame, start_session
+from made_maps import add_map
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel, built by ChimeraX's bundle builder."""
+    return build(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def chimerax(wheel):
+    """The one ChimeraX session of this process; the bundle is what the toolshed found."""
+    session = start_session()
+    from chimerax.core.commands import run
+
+    run(session, f"toolshed install {wheel} noDeps true")
+    return session
+
+
+@pytest.fixture
+def session(chimerax):
+    """The session, empty before and after: no models, no tasks, no log."""
+    chimerax.log.lines.clear()
+    chimerax.log.statuses.clear()
+    yield chimerax
+    draw_frame(chimerax)
+    chimerax.models.close(chimerax.models.list())
+    leftover = chimerax.tasks.list()
+    for task in leftover:
+        task.terminate()
+    assert chimerax.ui.run_until(lambda: not chimerax.tasks.list())
+    assert not leftover, "a task was left running"
+    assert "bug" not in {level for level, _text in chimerax.log.lines}, chimerax.log.text("bug")
+
+
+@pytest.fixture
+def run(session):
+    """Run a ChimeraX command, and draw a frame."""
+    from chimerax.core.commands import run as run_command
+
+    def run_and_draw(command):
+        result = run_command(session, command)
+        draw_frame(session)
+        return result
+
+    return run_and_draw
+
+
+@pytest.fixture(scope="session")
+def weights(chimerax, tmp_path_factory) -> Path:
+    """A weights file whose network is the identity: what comes out is the resampled input."""
+    from chimerax.superem.nets import build as network
+    from chimerax.superem.nets.store import Card, save
+
+    path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
+    options = {"widths": (4, 8), "depths": (1, 1)}  # a fresh UNet adds nothing to its input
+    save(path, network("unet", **options), Card("identity", "unet", options, 32, 4, "robust", "For tests."))
+    return path
+
+
+@pytest.fixture
+def volume(session):
+    """A small map, shown."""
+    return add_map(session)
+
+
+@pytest.fixture(scope="session")
+def demo_map() -> Path:
+    """The deposited map that the demonstration works on."""
+    path, = (Path(__file__).resolve().parents[2] / "demo" / "data").glob("*.mrc.gz")
+    return path

@@ -1,0 +1,40 @@
+"""What the PyPI package ChimeraX leaves out and the panel needs: `Qt` and three classes of `chimerax.ui`.
+
+`Qt` is ChimeraX's thin shim over PyQt6; here its modules are PyQt6's own. The classes are in `widgets.py`, as
+small as the panel allows; `interface.py` holds what ChimeraX's source says of them, and compares.
+"""
+
+import importlib
+import os
+import sys
+import types
+from typing import Any
+
+
+def install() -> Any:
+    """Put the stand-ins in place and return the QApplication."""
+    if "Qt" not in sys.modules:
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        _package("Qt")
+        for name in ("QtCore", "QtGui", "QtWidgets"):
+            module = importlib.import_module(f"PyQt6.{name}")
+            sys.modules[f"Qt.{name}"] = module
+            setattr(sys.modules["Qt"], name, module)
+        core = sys.modules["Qt.QtCore"]
+        core.Signal = core.pyqtSignal  # type: ignore[attr-defined]
+    if "chimerax.ui" not in sys.modules:
+        from . import widgets
+
+        ui = _package("chimerax.ui")
+        sys.modules["chimerax.ui.widgets"] = ui.widgets = widgets  # type: ignore[attr-defined, assignment]
+        ui.MainToolWindow = widgets.MainToolWindow  # type: ignore[attr-defined]
+    from PyQt6.QtWidgets import QApplication
+
+    return QApplication.instance() or QApplication(["superem-tests"])
+
+
+def _package(name: str) -> types.ModuleType:
+    package = types.ModuleType(name)
+    package.__path__ = []
+    sys.modules[name] = package
+    return package

@@ -1,0 +1,116 @@
+"""Small versions of chimerax.ui.MainToolWindow and of two of chimerax.ui.widgets."""
+
+from chimerax.core.models import ADD_MODELS, REMOVE_MODELS
+from Qt.QtCore import QTimer, Signal
+from Qt.QtWidgets import QFrame, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+
+
+class MainToolWindow:
+    """A tool's window: a plain widget, shown at once."""
+
+    def __init__(self, tool_instance, **kw):
+        self.tool_instance = tool_instance
+        self.title = tool_instance.display_name
+        self.ui_area = QWidget()
+
+    def manage(self, placement=None, fixed_size=False, **_others):
+        """Show the window."""
+        self.ui_area.show()
+
+    @property
+    def shown(self):
+        """Whether the window is shown."""
+        return self.ui_area.isVisible()
+
+    @shown.setter
+    def shown(self, shown):
+        self.ui_area.setVisible(shown)
+
+    def destroy(self):
+        """Take the window away."""
+        self.ui_area.close()
+        self.ui_area.deleteLater()
+
+
+class ModelMenuButton(QPushButton):
+    """A menu of the open models of one class; its value is the chosen model, or None."""
+
+    value_changed = Signal()
+    AUTOSELECT_FIRST_DISPLAYED = "first displayed"
+    AUTOSELECT_NONE = None
+    AUTOSELECT_SINGLE = "single"
+
+    def __init__(self, session, *, no_value_button_text="No model chosen", class_filter=None,
+                 autoselect=AUTOSELECT_SINGLE):
+        super().__init__()
+        self.setMenu(QMenu(self))
+        self.menu().triggered.connect(lambda action: self._choose(action.data()))
+        self._session, self._class, self._autoselect = session, class_filter, autoselect
+        self._no_value_button_text = no_value_button_text
+        self._value = None
+        self._handlers = [session.triggers.add_handler(t, self._items_change) for t in (ADD_MODELS, REMOVE_MODELS)]
+        self.destroyed.connect(lambda handlers=self._handlers: [h.remove() for h in handlers])
+        self._items_change()
+
+    @property
+    def value(self):
+        """The chosen model."""
+        return self._value
+
+    @value.setter
+    def value(self, value):
+        if value is not None and value not in self._models():
+            raise KeyError(value)
+        self._choose(value)
+
+    def _models(self):
+        return [m for m in self._session.models.list() if isinstance(m, self._class)]
+
+    def _items_change(self, *_args):
+        models = self._models()
+        self.menu().clear()
+        for model in models:
+            self.menu().addAction(str(model)).setData(model)
+        if self._value not in models:
+            self._choose(self._automatic(models), delayed=True)
+
+    def _automatic(self, models):
+        if self._autoselect == self.AUTOSELECT_FIRST_DISPLAYED:
+            return next((m for m in models if m.display), models[0] if models else None)
+        return models[0] if self._autoselect == self.AUTOSELECT_SINGLE and len(models) == 1 else None
+
+    def _choose(self, value, delayed=False):
+        if value is self._value and self.text():
+            return
+        self._value = value
+        self.setText(self._no_value_button_text if value is None else str(value))
+        if delayed:  # as the real one does: other widgets may have to follow the models first
+            QTimer.singleShot(0, self.value_changed.emit)
+        else:
+            self.value_changed.emit()
+
+
+class CollapsiblePanel(QWidget):
+    """A title that opens and closes what is below it; closed at first."""
+
+    def __init__(self, parent=None, title="", margins=None):
+        super().__init__(parent)
+        layout = QVBoxLayout(self)
+        self.toggle_button = QToolButton(self)
+        self.toggle_button.setText(title)
+        self.toggle_button.clicked.connect(lambda *_: self.toggle_panel_display())
+        self.content_area = QFrame(self)
+        QVBoxLayout(self.content_area)
+        self.content_area.setMaximumHeight(0)
+        layout.addWidget(self.toggle_button)
+        layout.addWidget(self.content_area)
+
+    @property
+    def shown(self):
+        """Whether the panel is open."""
+        return self.content_area.maximumHeight() > 0
+
+    def toggle_panel_display(self, checked=None):
+        """Open or close the panel."""
+        checked = not self.shown if checked is None else checked
+        self.content_area.setMaximumHeight(self.content_area.sizeHint().height() if checked else 0)

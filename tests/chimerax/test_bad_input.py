@@ -1,0 +1,126 @@
+"""Bad input: one clear sentence each as a UserError, and nothing opened, closed or changed by it."""
+
+import numpy as np
+import pytest
+from made_maps import add_map, blobs
+
+
+@pytest.fixture
+def refused(run, session):
+    """Run a command that must be refused; return its one sentence."""
+    from chimerax.core.errors import UserError
+
+    def refuse(command):
+        before = [(m.id, m.display) for m in session.models.list()]
+        with pytest.raises(UserError) as caught:
+            run(command)
+        assert [(m.id, m.display) for m in session.models.list()] == before
+        assert not session.tasks.list()
+        sentence = str(caught.value)
+        assert "\n" not in sentence and len(sentence) < 300
+        return sentence
+
+    return refuse
+
+
+def test_no_map(refused, session):
+    """A model that is not a map."""
+    from chimerax.core.models import Model
+
+    session.models.add([Model("not a map", session)])
+    assert "needs a map" in refused("superem #1")
+
+
+def test_nothing_open(refused):
+    """A number that no model has."""
+    assert "needs a map" in refused("superem #1")
+
+
+@pytest.mark.parametrize(("attribute", "words"), [("channel", "one channel"), ("time", "one time")])
+def test_one_of_many(refused, session, attribute, words):
+    """A channel of a color image and a time of a series, and the advice works."""
+    volume = add_map(session)
+    setattr(volume.data, attribute, 1)
+    assert words in refused("superem #1")
+
+
+def test_copy_of_a_channel_works(run, session, weights):
+    """The advice that is given for a channel makes a map that superem takes."""
+    add_map(session).data.channel = 1
+    run("volume copy #1")
+    assert run(f"superem #2 model {weights}").name.endswith("superem")
+
+
+def test_skewed_cell(refused, session):
+    """A cell with an angle that is not a right one."""
+    add_map(session, cell_angles=(90, 90, 120))
+    assert "skewed" in refused("superem #1")
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda a: np.full_like(a, 3.0), "same density"),
+    (lambda a: -1 - a, "no positive density"),
+    (lambda a: np.where(a > 1, np.nan, a), "not finite"),
+    (lambda a: np.where(a > 1, np.inf, a), "not finite"),
+    (lambda a: a[:1], "single plane"),
+], ids=["constant", "negative", "nan", "infinite", "plane"])
+def test_density(refused, session, weights, change, words):
+    """Density that nothing can be made of."""
+    volume = add_map(session, change(blobs()).astype(np.float32))
+    volume.display = False
+    assert words in refused(f"superem #1 model {weights}")
+
+
+@pytest.mark.parametrize("size", [0.001, 400])
+def test_voxel_size(refused, session, weights, size):
+    """A voxel size that no microscope has."""
+    add_map(session, step=(size, size, size))
+    assert "voxel size" in refused(f"superem #1 model {weights}")
+
+
+def test_smaller_than_a_tile(run, session, weights):
+    """A map smaller than a tile is padded, and works."""
+    add_map(session, blobs((9, 11, 10)))
+    assert run(f"superem #1 model {weights}").data.size == (12, 13, 11)
+
+
+@pytest.mark.parametrize(("device", "words"), [("cuda:99", "cuda:99"), ("tpu", "no device")])
+def test_device(refused, volume, weights, device, words):
+    """A device that was asked for by name and is not there."""
+    assert words in refused(f"superem #1 model {weights} device {device}")
+
+
+def test_unknown_model(refused, volume):
+    """A model that does not exist; the sentence lists those that do."""
+    assert "no model" in refused("superem #1 model nonesuch")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "not weights", "other architecture"])
+def test_weights(refused, volume, weights, tmp_path, damage):
+    """A weights file that is cut short, is something else, or does not fit its architecture."""
+    from chimerax.superem.nets import build
+    from chimerax.superem.nets.store import Card, save
+
+    path = tmp_path / "bad.safetensors"
+    if damage == "truncated":
+        path.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "not weights":
+        path.write_text("this is a text file, not weights")
+    else:
+        save(path, build("unet", widths=(4, 8), depths=(1, 1)), Card("bad", "generator", {}, 25, 4, "minmax"))
+    assert path.name in refused(f"superem #1 model {path}")
+
+
+def test_model_id(refused, run, session, volume):
+    """A model number that is taken, and one for two maps."""
+    add_map(session)
+    assert "#2 exists" in refused("superem #1 modelId 2")
+    assert "several maps" in refused("superem #1-2 modelId 9")
+
+
+def test_torch_is_missing(refused, volume, weights, monkeypatch):
+    """Without PyTorch the sentence says how to install it."""
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "pip install torch" in refused(f"superem #1 model {weights}")

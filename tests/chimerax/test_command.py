@@ -1,0 +1,132 @@
+"""The installed command in a real ChimeraX: `run(session, "superem #1 ...")`."""
+
+import numpy as np
+import pytest
+from made_maps import add_map
+
+
+def surface_volume(volume):
+    """Volume in Å³ inside the surface that ChimeraX shows."""
+    from chimerax.surface import surface_volume_and_area
+
+    volume.display = True
+    volume.update_drawings()
+    return surface_volume_and_area(volume.surfaces[0])[0]
+
+
+def test_returns_a_new_volume_beside_the_input(run, session, volume, weights):
+    """One map in, one new map out, named after it; the input stays shown and as it was."""
+    before = volume.full_matrix().copy()
+    result = run(f"superem #1 model {weights}")
+    assert result.id == (2,) and result.name == "blobs superem"
+    assert volume.display and result.display
+    assert np.array_equal(volume.full_matrix(), before)
+    assert np.allclose(result.data.step, 1)
+
+
+def test_several_maps_give_a_list(run, session, weights):
+    """`superem #1-3` returns three maps, in order."""
+    for name in "abc":
+        add_map(session, name=name)
+    results = run(f"superem #1-3 model {weights}")
+    assert [r.name for r in results] == ["a superem", "b superem", "c superem"]
+
+
+def test_level_encloses_the_same_volume(run, session, volume, weights):
+    """The contour of the result encloses what that of the input does, at any level, within 0.5 %."""
+    for level in (0.3, 0.6, 1.2):
+        volume.set_parameters(surface_levels=[level])
+        result = run(f"superem #1 model {weights}")
+        assert surface_volume(result) == pytest.approx(surface_volume(volume), rel=5e-3)
+        assert result.surfaces[0].rgba[:3] != volume.surfaces[0].rgba[:3]
+        session.models.close([result])
+
+
+def test_level_of_a_hidden_map_that_was_never_drawn(run, session, weights):
+    """A map without surfaces is matched at the level that ChimeraX would have shown it at."""
+    volume = add_map(session)
+    volume.remove_surfaces()
+    volume.display = False
+    level = volume.initial_surface_levels()[0][0]
+    result = run(f"superem #1 model {weights}")
+    volume.set_parameters(surface_levels=[level])
+    assert surface_volume(result) == pytest.approx(surface_volume(volume), rel=5e-3)
+
+
+def test_every_level_is_matched(run, session, volume, weights):
+    """A map with two contours gives a map with two contours."""
+    volume.set_parameters(surface_levels=[0.4, 1.0])
+    result = run(f"superem #1 model {weights}")
+    assert [s.level for s in result.surfaces] == pytest.approx([0.4, 1.0], rel=0.1)
+
+
+def test_image_style(run, session, volume, weights):
+    """A map shown as an image gives one shown as an image, with thresholds of the same ranks."""
+    volume.set_display_style("image")
+    volume.set_parameters(image_levels=[(0.2, 0), (0.6, 0.8), (1.5, 1)])
+    result = run(f"superem #1 model {weights}")
+    assert result.showing_image() and not result.surface_shown
+    for (old, weight), (new, new_weight) in zip(volume.image_levels, result.image_levels, strict=True):
+        assert weight == new_weight
+        share = [float((v.full_matrix() >= t).mean()) for v, t in ((volume, old), (result, new))]
+        assert share[1] == pytest.approx(share[0], rel=0.02)
+
+
+def test_keywords(run, session, volume, weights):
+    """modelId, hideMaps, grid, tiling, rotations and batchSize do what they say."""
+    result = run(f"superem #1 model {weights} modelId 7 hideMaps true grid input tiling fast rotations 4 batchSize 2 device cpu")
+    assert result.id == (7,) and not volume.display
+    assert result.data.size == volume.data.size
+    assert np.allclose(result.data.step, volume.data.step)
+
+
+def test_log_says_what_was_done(run, session, volume, weights):
+    """Device, model, tiles, time, levels and volumes, and the caution, in a few lines; progress in the status line."""
+    run(f"superem #1 model {weights}")
+    note = session.log.text("note")
+    for words in ("identity", "cpu", "tiles run", "skipped", " s.", "Level", "Å³", "refine"):
+        assert words.lower() in note.lower(), words
+    assert any("of" in status and "cubes" in status for status in session.log.statuses)
+    assert session.log.statuses[-1] == ""
+
+
+def test_usage(run, session):
+    """`usage superem` lists the keywords as users type them."""
+    run("usage superem")
+    text = session.log.text()
+    for keyword in ("device", "model", "tiling", "rotations", "batchSize", "grid", "subregion", "step", "modelId", "hideMaps", "block"):
+        assert keyword in text
+
+
+def test_models(run, session):
+    """`superem models` lists every bundled model, the default first."""
+    import chimerax.superem.nets.store as store
+
+    cards = run("superem models")
+    assert [c.name for c in cards] == [c.name for c in store.bundled()]
+    for card in cards:
+        assert card.name in session.log.text() and card.summary in session.log.text()
+
+
+def test_default_model(run, session, volume):
+    """Without keywords the bundled model is used, and it changes the map."""
+    import chimerax.superem.nets.store as store
+
+    result = run("superem #1")
+    assert store.DEFAULT in session.log.text("note")
+    assert np.isfinite(result.full_matrix()).all() and result.full_matrix().std() > 0
+
+
+def test_session_keeps_the_result(run, session, volume, weights, tmp_path):
+    """Saving and restoring a session brings the result back, values, place and level."""
+    result = run(f"superem #1 model {weights}")
+    matrix, level = result.full_matrix().copy(), result.surfaces[0].level
+    path = tmp_path / "kept.cxs"
+    with open(path, "wb") as file:
+        session.save(file, version=3, include_maps=True)
+    session.models.close(session.models.list())
+    with open(path, "rb") as file:
+        session.restore(file)
+    restored = next(m for m in session.models.list() if m.name == "blobs superem")
+    assert np.array_equal(restored.full_matrix(), matrix)
+    assert restored.surfaces[0].level == level

@@ -1,0 +1,128 @@
+"""Comparing two maps in place."""
+
+import numpy as np
+import pytest
+from made_maps import add_map, blobs
+
+
+@pytest.fixture
+def pair(session):
+    """Two maps of the same blobs, the second one sharper."""
+    from chimerax.core.commands import run
+    from chimerax.std_commands import hide, show, transparency
+    from chimerax.superem.panel.compare import Pair
+
+    for module in (hide, show, transparency):
+        module.register_command(session.logger)
+    before, after = add_map(session, name="before"), add_map(session, blobs() ** 2, name="after")
+    for volume in (before, after):
+        run(session, f"volume #{volume.id_string} level 0.3 style surface")
+        volume.update_drawings()
+    return Pair(before, after)
+
+
+def test_flip(pair):
+    """Flipping shows one map alone, then the other."""
+    assert pair.flip() is pair.before
+    assert (pair.before.display, pair.after.display) == (True, False)
+    assert pair.flip() is pair.after
+    assert (pair.before.display, pair.after.display) == (False, True)
+
+
+def test_flip_after_blending_is_opaque(pair):
+    """A map that is shown alone is not see-through."""
+    pair.blend(60)
+    assert pair.flip().surfaces[0].rgba[3] == 1
+
+
+@pytest.mark.parametrize("percent", [0, 30, 100])
+def test_blend(pair, percent):
+    """The slider fades one map out while it fades the other in; dragging and letting go look the same."""
+    pair.preview_blend(percent)
+    dragged = [v.surfaces[0].rgba[3] for v in (pair.before, pair.after)]
+    pair.blend(percent)
+    assert [v.surfaces[0].rgba[3] for v in (pair.before, pair.after)] == pytest.approx(dragged, abs=0.01)
+    assert dragged == pytest.approx([1 - percent / 100, percent / 100], abs=0.01)
+    assert pair.before.display and pair.after.display
+
+
+@pytest.mark.parametrize("place", [0.0, 0.5, 0.8])
+def test_levels_move_at_equal_volume(pair, place):
+    """Both contours enclose the volume that the slider stands for."""
+    from chimerax.superem.panel.compare import volume_at
+    from chimerax.superem.volumes import contoured_volume, density_of
+
+    wanted = volume_at(place, pair.enclosed_volume())
+    pair.enclose(wanted)
+    for volume in (pair.before, pair.after):
+        level = volume.surfaces[0].level
+        assert contoured_volume(density_of(volume), level) == pytest.approx(wanted, rel=0.01)
+    pair.preview_enclose(wanted)
+    for volume in (pair.before, pair.after):
+        level = volume.surfaces[0].level
+        assert contoured_volume(density_of(volume), level) == pytest.approx(wanted, rel=0.15)
+
+
+def test_middle_of_the_level_slider_changes_nothing(pair):
+    """At its middle the slider stands for the volume that is enclosed now; to the right it is less."""
+    from chimerax.superem.panel.compare import volume_at
+
+    assert volume_at(0.5, 100.0) == 100.0
+    assert volume_at(1.0, 100.0) < 100.0 < volume_at(0.0, 100.0)
+    level = pair.before.surfaces[0].level
+    pair.enclose(pair.enclosed_volume())
+    assert pair.before.surfaces[0].level == pytest.approx(level, rel=0.01)
+
+
+def test_side_by_side_is_tile(pair, monkeypatch):
+    """Side by side and back are ChimeraX's own `tile`."""
+    commands = []
+    monkeypatch.setattr(type(pair), "_run", lambda _pair, command: commands.append(command))
+    pair.side_by_side()
+    pair.together()
+    spec = f"#{pair.before.id_string},{pair.after.id_string}"
+    assert f"tile {spec} columns 2" in commands[0] and commands[1] == f"tile off {spec}"
+
+
+def test_usable(pair):
+    """A pair needs two maps that are open and not the same."""
+    from chimerax.superem.panel.compare import Pair
+
+    assert pair.usable
+    assert not Pair(pair.before, pair.before).usable and not Pair(None, pair.after).usable
+    pair.session.models.close([pair.after])
+    assert not pair.usable
+
+
+@pytest.mark.parametrize(("path", "written"), [
+    ("/tmp/a.mrc", "/tmp/a.mrc"), ("/tmp/a", "/tmp/a.mrc"), ("/tmp/two words.map", '"/tmp/two words.map"')])
+def test_save_command(pair, path, written):
+    """The path is quoted where it must be, and has a suffix that ChimeraX knows."""
+    from chimerax.superem.panel.compare import save_command
+
+    assert save_command(pair.after, path) == f"save {written} models #{pair.after.id_string}"
+
+
+def test_images_have_no_contour(pair):
+    """A map that is shown as an image has no volume that a contour encloses."""
+    pair.before.set_display_style("image")
+    assert pair.enclosed_volume() is None
+
+
+def test_settled_answers_are_not_asked_again():
+    """The newest question is answered, one that is known at once, and those between are dropped."""
+    from chimerax.superem.panel.foretell import Foreteller
+
+    worked, answers = [], []
+
+    def work(number):
+        worked.append(number)
+        return np.sqrt(number)
+
+    foreteller = Foreteller(lambda call, *arguments: call(*arguments), lambda *answer: answers.append(answer))
+    foreteller._working = True  # as while a first question is worked on
+    foreteller.ask(4, work)
+    foreteller.ask(9, work)
+    foreteller._work()
+    foreteller.ask(9, work)
+    assert worked == [9] and answers == [(9, 3.0), (9, 3.0)]

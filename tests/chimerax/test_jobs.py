@@ -1,0 +1,236 @@
+"""Jobs in the background: queue, progress, cancelling, and maps that change or close meanwhile."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from made_maps import add_map, blobs
+
+
+@pytest.fixture
+def queue(session):
+    """The session's queue of jobs."""
+    from chimerax.superem.job import jobs
+
+    return jobs(session)
+
+
+@pytest.fixture
+def submit(queue, weights):
+    """Submit a job for a map with the identity network."""
+    from chimerax.superem.job import Request, Settings
+
+    return lambda volume, **options: queue.submit(Request(volume, Settings(model=str(weights), device="cpu"), **options))
+
+
+@pytest.fixture
+def gate(monkeypatch, session):
+    """Hold every prediction after its first batch until the gate is opened."""
+    from chimerax.superem import job
+
+    gate = threading.Event()
+    predict = job.predict
+
+    def held(density, settings, progress):
+        def wait(done, total):
+            going = progress(done, total)
+            while going and done and not gate.is_set():
+                time.sleep(0.01)
+                going = progress(done, total)
+            return going
+
+        return predict(density, settings, wait)
+
+    monkeypatch.setattr(job, "predict", held)
+    yield gate
+    gate.set()
+
+
+def wait(session, condition):
+    """Run the main thread's calls until the condition holds."""
+    assert session.ui.run_until(condition, 60)
+
+
+def running(job):
+    """Whether the job has begun to predict."""
+    return job.stage == "predicting" and job.progress[0] > 0
+
+
+def test_command_in_the_background(run, session, volume, weights, queue):
+    """`block false` returns at once and the map appears later; no task is left."""
+    assert run(f"superem #1 model {weights} block false") is None
+    job, = queue.list()
+    assert job in session.tasks.list()
+    wait(session, lambda: job.state == "finished")
+    assert job.result.name == "blobs superem" and job.report.tiles_run > 0 and job.lines
+    assert not queue.list() and not session.tasks.list()
+
+
+def test_same_result_as_blocking(run, session, volume, weights, submit):
+    """The thread makes the very map that the blocking command makes."""
+    now = run(f"superem #1 model {weights} device cpu")
+    job = submit(volume)
+    wait(session, lambda: job.state == "finished")
+    assert np.array_equal(now.full_matrix(), job.result.full_matrix())
+
+
+def test_one_at_a_time(session, submit, queue, gate):
+    """The second job waits for the first; both report their states on the main thread."""
+    seen = []
+    handler = queue.triggers.add_handler("changed", lambda _n, job: seen.append((threading.current_thread(), job, str(job.state))))
+    first, second = submit(add_map(session)), submit(add_map(session))
+    wait(session, lambda: running(first))
+    assert second.state == "pending" and queue.list() == [first, second]
+    gate.set()
+    wait(session, lambda: second.state == "finished")
+    handler.remove()
+    assert {thread for thread, _job, _state in seen} == {threading.main_thread()}
+    for job in (first, second):
+        states = list(dict.fromkeys(state for _thread, other, state in seen if other is job))
+        assert states == ["pending", "running", "finished"]
+
+
+def test_cancel_stops_within_two_seconds(run, session, submit, queue, gate):
+    """`superem cancel` ends the running and the waiting job, and nothing is left of either."""
+    jobs = [submit(add_map(session)) for _ in range(2)]
+    wait(session, lambda: running(jobs[0]))
+    models, began = session.models.list(), time.monotonic()
+    assert run("superem cancel") == 2
+    wait(session, lambda: not queue.list())
+    assert time.monotonic() - began < 2
+    assert [job.state for job in jobs] == ["terminated", "terminated"]
+    assert session.models.list() == models and not session.tasks.list()
+
+
+def test_task_manager_stops_a_job(session, volume, submit, queue, gate):
+    """What the Task Manager calls cancels the job; its name says which map."""
+    job = submit(volume)
+    wait(session, lambda: running(job))
+    assert "blobs" in str(job)
+    job.terminate()
+    wait(session, lambda: not queue.list())
+    assert job.state == "terminated"
+
+
+def test_cancel_when_idle(run, session):
+    """`superem cancel` says so when there is nothing to stop."""
+    assert run("superem cancel") == 0
+    assert "not running" in session.log.text("note")
+
+
+def test_map_closed_meanwhile(session, volume, submit, queue, gate):
+    """Closing the map ends its job at the next sign of progress, without a result."""
+    job = submit(volume)
+    wait(session, lambda: running(job))
+    session.models.close([volume])
+    wait(session, lambda: not queue.list())
+    assert job.state == "terminated" and job.result is None
+    assert not session.models.list() and "closed" in session.log.text("note")
+
+
+def test_map_closed_while_waiting(session, submit, queue, gate):
+    """A map that is closed before its turn ends its job; the one after it runs."""
+    first, second, third = (submit(add_map(session)) for _ in range(3))
+    wait(session, lambda: running(first))
+    session.models.close([second.request.volume])
+    gate.set()
+    wait(session, lambda: not queue.list())
+    assert [j.state for j in (first, second, third)] == ["finished", "terminated", "finished"]
+
+
+def test_map_moved_meanwhile(run, session, volume, submit, gate):
+    """The result lies where the map now is."""
+    job = submit(volume)
+    wait(session, lambda: running(job))
+    run("move 10,20,30 models #1")
+    gate.set()
+    wait(session, lambda: job.state == "finished")
+    assert job.result.scene_position.same(volume.scene_position)
+    assert not volume.scene_position.is_identity()
+
+
+def test_values_changed_meanwhile(session, volume, submit, gate):
+    """The result is of the values at the start, and a warning says so."""
+    old = volume.full_matrix().max()
+    job = submit(volume)
+    wait(session, lambda: running(job))
+    volume.data.array[...] *= 100
+    volume.data.values_changed()
+    gate.set()
+    wait(session, lambda: job.state == "finished")
+    assert job.result.full_matrix().max() < 2 * old
+    assert "changed while superem ran" in session.log.text("warning")
+
+
+def test_bad_input_fails_with_one_sentence(session, submit, queue):
+    """An error of the user's ends the job, is logged once, and the next job runs."""
+    bad, good = submit(add_map(session, np.full((9, 9, 9), 2, np.float32))), submit(add_map(session))
+    wait(session, lambda: not queue.list())
+    assert bad.state == "failed" and "same density" in bad.error
+    assert session.log.text("error").count("same density") == 1
+    assert good.state == "finished"
+
+
+def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatch):
+    """A defect on the worker thread is reported on the main one and leaves no task."""
+    from chimerax.superem import job as module
+
+    monkeypatch.setattr(module, "predict", lambda *_: 1 / 0)
+    job = submit(volume)
+    wait(session, lambda: not queue.list())
+    assert job.state == "failed" and "division by zero" in job.error
+    assert "division by zero" in session.log.text("bug")
+    session.log.lines.clear()  # the fixture refuses defects that no test asked for
+
+
+def test_model_number_taken_meanwhile(session, volume, submit, gate):
+    """The result of a long run is not lost when its number has been taken."""
+    job = submit(volume, model_id=(5,))
+    wait(session, lambda: running(job))
+    other = add_map(session)
+    session.models.assign_id(other, (5,))
+    gate.set()
+    wait(session, lambda: job.state == "finished")
+    assert job.result.id not in {None, (5,)}
+
+
+def test_progress_and_time_left(session, submit, gate):
+    """Progress counts up to its total, with an estimate of the time left."""
+    job = submit(add_map(session, blobs((90, 40, 40))))
+    wait(session, lambda: running(job))
+    done, total = job.progress
+    assert 0 < done < total
+    gate.set()
+    wait(session, lambda: job.state == "finished")
+    assert job.progress == (total, total) and job.seconds_left == 0
+
+
+def test_session_close_stops_jobs(session, volume, submit, queue, gate):
+    """Opening another session closes the map, and so the job."""
+    job = submit(volume)
+    wait(session, lambda: running(job))
+    session.reset()
+    wait(session, lambda: not queue.list())
+    assert job.state == "terminated" and not session.models.list()
+
+
+def test_twenty_jobs_at_random(session, submit, queue):
+    """20 runs started, cancelled and closed at random moments: nothing is left, nothing is raised."""
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        job = submit(add_map(session, blobs((24, 24, 24))))
+        end = time.monotonic() + 0.3 * random.random()
+        session.ui.run_until(lambda end=end: time.monotonic() > end)
+        action = random.integers(4)
+        if action == 0:
+            job.cancel()
+        elif action == 1 and not job.request.volume.deleted:
+            session.models.close([job.request.volume])
+        elif action == 2:
+            queue.cancel_all()
+    wait(session, lambda: not queue.list())
+    assert not session.tasks.list()
+    volumes = {m.name for m in session.models.list() if m.id and len(m.id) == 1}
+    assert volumes <= {"blobs", "blobs superem"}
+    assert not [t for t in threading.enumerate() if t.name.startswith("superem")]

@@ -1,0 +1,291 @@
+"""The panel with real Qt widgets: choosing, running, stopping, comparing and coming back."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from made_maps import add_map
+from panel import give_window, jobs, open_panel, wait
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def window(session, monkeypatch):
+    """A session with a window."""
+    give_window(session, monkeypatch)
+    return session
+
+
+@pytest.fixture
+def tool(window, weights):
+    """The open panel, set to the identity network."""
+    from chimerax.superem.panel.choices import Choices
+
+    tool = open_panel(window)
+    tool.form.set_choices(Choices(device="cpu", model=str(weights)))
+    yield tool
+    if tool in window.tools.list():
+        tool.delete()
+
+
+@pytest.fixture
+def result(tool, volume):
+    """The super-resolved map of `volume`, made by the Run button."""
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    tool.run_button.click()
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    return tool.compare.after.value
+
+
+def test_there_is_one_panel(tool):
+    """Opening it again gives the same one."""
+    assert open_panel(tool.session) is tool
+
+
+def test_menu_follows_the_models(tool):
+    """The map menu takes the first map, knows of others and forgets closed ones; Run needs a map."""
+    assert not tool.run_button.isEnabled()
+    first = add_map(tool.session, name="first")
+    assert wait(tool.session, lambda: tool.run_button.isEnabled())
+    second = add_map(tool.session, name="second")
+    assert tool.form.map_menu.value is first
+    tool.session.models.close([first])
+    assert wait(tool.session, lambda: tool.form.map_menu.value is second)
+    tool.session.models.close([second])
+    assert wait(tool.session, lambda: not tool.run_button.isEnabled())
+
+
+def test_run_composes_a_command(tool, volume, weights, monkeypatch):
+    """All that is chosen is in the command, spelt so that the command line reads it back."""
+    import chimerax.superem.tool as module
+    from chimerax.superem.panel.choices import Choices
+
+    commands = []
+    monkeypatch.setattr(module, "run", lambda _session, command: commands.append(command))
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    tool.form.set_choices(Choices("cpu", str(weights), "fast", "shown", "input", "4", 3))
+    tool.run_button.click()
+    assert commands == [f"superem #{volume.id_string} device cpu model {weights} tiling fast subregion shown "
+                        "grid input rotations 4 batchSize 3"]
+
+
+def test_run_makes_a_map_in_the_background(tool, volume, result):
+    """Run returns at once; the map, the report and the comparison come when the job has ended."""
+    assert result.name == "blobs superem"
+    assert tool.compare.before.value is volume
+    assert f"superem #{volume.id_string} device cpu" in tool.session.log.text()
+    assert "both enclose" in tool.report.text() and "identity" in tool.report.text()
+
+
+def test_report_and_caution(tool, result):
+    """The line of caution stands in the panel whatever the report says."""
+    from chimerax.superem.provenance import CAUTION
+
+    assert CAUTION[1:] in tool.caution.text() and CAUTION not in tool.report.text()
+
+
+def test_cancel_stops_within_two_seconds(tool, volume):
+    """Cancel ends a long job soon and leaves no map, no task and no row."""
+    from chimerax.superem.panel.choices import Choices
+    from Qt.QtWidgets import QProgressBar, QPushButton
+
+    tool.form.set_choices(Choices("cpu", tool.form.choices.model, "paper"))
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    tool.run_button.click()
+    job, = jobs(tool.session)
+    assert wait(tool.session, lambda: job.stage == "predicting" and job.progress[0] > 0)
+    assert tool.jobs.findChild(QProgressBar).value() == job.progress[0]
+    assert " left" in tool.jobs.findChildren(type(tool.report))[0].text()
+    began = time.monotonic()
+    tool.jobs.findChild(QPushButton).click()
+    assert wait(tool.session, lambda: not jobs(tool.session), 10)
+    assert time.monotonic() - began < 2
+    assert tool.session.models.list(type=type(volume)) == [volume]
+    assert "stopped" in tool.report.text()
+    assert wait(tool.session, lambda: tool.jobs.findChild(QPushButton) is None, 5)
+
+
+def test_waiting_jobs_are_seen(tool, volume):
+    """Two runs are two rows; the second waits, and can be cancelled before it starts."""
+    from Qt.QtWidgets import QPushButton
+
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    tool.run_button.click()
+    tool.run_button.click()
+    rows = tool.jobs.findChildren(QPushButton)
+    assert len(rows) == len(jobs(tool.session)) == 2
+    assert "waits" in tool.jobs.findChildren(type(tool.report))[1].text()
+    rows[1].click()
+    assert len(jobs(tool.session)) == 1
+    assert wait(tool.session, lambda: not jobs(tool.session))
+
+
+def test_map_closed_meanwhile(tool, volume):
+    """Closing the map ends its job, and the panel is ready again."""
+    tool.form.set_choices(tool.form.choices)
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    tool.run_button.click()
+    tool.session.models.close([volume])
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    assert tool.session.models.list() == []
+    assert not tool.run_button.isEnabled()
+
+
+def test_a_failed_job_is_reported(tool, volume, tmp_path):
+    """A weights file that is none is one sentence in the panel."""
+    from chimerax.superem.panel.choices import Choices
+
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no weights")
+    tool.form.set_choices(Choices("cpu", str(broken)))
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    tool.run_button.click()
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    assert "broken.safetensors" in tool.report.text()
+
+
+def test_estimate_before_the_run(tool, volume):
+    """Time and memory are foretold before anything is run, off the main thread."""
+    assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
+    assert "memory" in tool.estimate.text() and "cube" in tool.estimate.text()
+
+
+def test_devices_are_those_that_are_there(tool):
+    """The menu lists what the core finds, each with its name."""
+    from chimerax.superem.core.devices import available
+
+    assert wait(tool.session, lambda: tool.form._device.count() > 2)
+    texts = [tool.form._device.itemText(i) for i in range(tool.form._device.count())]
+    assert all(any(device.label in text for text in texts[1:]) for device in available())
+
+
+def test_pytorch_that_is_missing(window, volume, monkeypatch):
+    """The panel opens, and says what mends it."""
+    import chimerax.superem.panel.foretell as foretell
+    from chimerax.superem.core.devices import DeviceError
+
+    def missing(*_arguments):
+        raise DeviceError("SuperEM needs PyTorch; install it with: pip install torch")
+
+    monkeypatch.setattr(foretell, "available", missing)
+    monkeypatch.setattr("chimerax.superem.core.predict.estimate", missing)
+    monkeypatch.setattr("chimerax.superem.nets.store.load", lambda _name: None)
+    tool = open_panel(window)
+    assert wait(window, lambda: "pip install torch" in tool.estimate.text())
+    tool.delete()
+
+
+def test_choices_are_remembered(tool, volume):
+    """A panel that is opened anew says what the last one said."""
+    from chimerax.superem.panel.choices import Choices
+
+    chosen = Choices("cpu", tool.form.choices.model, "fast", "shown", "input", "8", 2)
+    tool.form.set_choices(chosen)
+    tool.form.advanced.toggle_panel_display(True)
+    tool.delete()
+    again = open_panel(tool.session)
+    assert again is not tool and again.form.choices == chosen and again.form.advanced.shown
+    again.delete()
+
+
+def test_session_brings_the_panel_back(tool, volume, result, tmp_path):
+    """After save and open the panel has its choices, its map and the pair that is compared."""
+    from chimerax.core.session import open as open_session
+    from chimerax.core.session import save
+
+    choices, session, path = tool.form.choices, tool.session, str(tmp_path / "panel.cxs")
+    save(session, path)
+    tool.form.set_choices(type(choices)())
+    open_session(session, path)
+    again, = [t for t in session.tools.list() if t.display_name == "SuperEM"]
+    assert again.form.choices == choices
+    assert again.form.map_menu.value.name == "blobs"
+    assert [m.value.name for m in (again.compare.before, again.compare.after)] == ["blobs", "blobs superem"]
+    again.delete()
+
+
+@pytest.mark.parametrize("choices", [None, {}, {"tiling": "of another version", "unknown": 1, "batch_size": "x"}])
+def test_session_of_another_version(tool, choices):
+    """What is not understood is left at its default."""
+    from chimerax.superem.panel.choices import Choices
+
+    tool.set_state_from_snapshot(tool.session, {"version": 1, "name": "SuperEM", "shown": True, "choices": choices})
+    assert tool.form.choices == Choices()
+
+
+def test_torch_is_not_loaded_by_opening(tmp_path):
+    """Opening the panel loads PyTorch on no thread but its own: with that one held back, it is not loaded at all."""
+    (tmp_path / "chimerax").mkdir()
+    (tmp_path / "chimerax" / "superem").symlink_to(ROOT / "src")
+    program = """
+import sys
+from chimerax_library import start_session
+session = start_session()
+import chimerax
+chimerax.__path__.append(sys.argv[1])
+import stand_ins
+stand_ins.install()
+import chimerax.superem.panel.foretell as foretell
+foretell.threading.Thread.start = lambda thread: None
+from chimerax.superem.tool import SuperEMTool
+from made_maps import add_map
+add_map(session)
+tool = SuperEMTool(session)
+tool._ask()
+assert tool._foreteller._working and tool._devices._working
+sys.exit("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "chimerax")], capture_output=True, text=True, check=False,
+                          env={**__import__("os").environ, "PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT / 'tests' / 'chimerax'}"})
+    assert done.returncode == 0, done.stderr
+
+
+def test_keyboard_reaches_everything(tool, result):
+    """Tab comes by every control that can be used, in the order of the panel, top to bottom."""
+    from Qt.QtCore import QPoint
+    from Qt.QtWidgets import QAbstractButton, QAbstractSlider, QComboBox, QScrollBar, QSpinBox, QWidget
+
+    tool.form.advanced.toggle_panel_display(True)
+    area = tool.tool_window.ui_area
+    wanted = {w for kind in (QAbstractButton, QComboBox, QAbstractSlider, QSpinBox) for w in area.findChildren(kind)
+              if w.isEnabled() and not isinstance(w, QScrollBar)}
+    seen, widget = [], tool.form.map_menu
+    while widget not in seen:
+        if widget in wanted:
+            assert widget.focusPolicy().value & 1, f"{widget} does not take the focus by Tab"  # TabFocus
+            seen.append(widget)
+        widget = next_in_chain(widget, wanted)
+    assert set(seen) == wanted
+    heights = [w.mapTo(area, QPoint(0, 0)).y() for w in seen if isinstance(w, QWidget)]
+    assert all(below >= above - 10 for above, below in zip(heights, heights[1:], strict=False))
+
+
+def next_in_chain(widget, wanted):
+    """Next of `wanted` in the chain of focus."""
+    widget = widget.nextInFocusChain()
+    while widget not in wanted:
+        widget = widget.nextInFocusChain()
+    return widget
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_nothing_is_cut_off(tool, result, scale):
+    """With text of this scale all controls are as wide as they ask for in a panel of 480 scaled pixels."""
+    from Qt.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel
+
+    area, font = tool.tool_window.ui_area, QApplication.font()
+    large = QApplication.font()
+    large.setPointSizeF(font.pointSizeF() * scale)
+    QApplication.setFont(large)
+    try:
+        area.resize(480 * scale, 900 * scale)
+        QApplication.processEvents()
+        for widget in [w for kind in (QAbstractButton, QComboBox, QLabel) for w in area.findChildren(kind)]:
+            if widget.isVisibleTo(area) and widget.parent().isVisibleTo(area):
+                assert widget.width() >= widget.minimumSizeHint().width(), widget
+                assert widget.mapTo(area, widget.rect().topRight()).x() < area.width(), widget
+    finally:
+        QApplication.setFont(font)

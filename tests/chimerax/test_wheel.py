@@ -1,0 +1,121 @@
+"""What is in the wheel, what it asks for, and that it installs, updates and uninstalls without a trace."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+#: What ChimeraX 1.7 to 1.12 pin and torch or our own dependencies could move (prereqs/ and pyproject.toml there).
+PINNED = {"numpy", "scipy", "setuptools", "filelock", "networkx", "jinja2"}
+
+
+def requirements(wheel):
+    """Requirements of the wheel, by lower-case name."""
+    from packaging.requirements import Requirement
+
+    with zipfile.ZipFile(wheel) as files:
+        name = next(n for n in files.namelist() if n.endswith(".dist-info/METADATA"))
+        lines = files.read(name).decode().split("\n\n")[0].splitlines()
+    asked = (Requirement(line.partition(": ")[2]) for line in lines if line.startswith("Requires-Dist"))
+    return {r.name.lower(): r for r in asked}
+
+
+def test_wheel_holds_every_file(wheel):
+    """Each module, weights file, icon and help page of src/ is in the one wheel."""
+    with zipfile.ZipFile(wheel) as files:
+        held = {n for n in files.namelist() if n.startswith("chimerax/superem/")}
+    wanted = {
+        "chimerax/superem/" + str(path.relative_to(ROOT / "src"))
+        for pattern in ("*.py", "weights/*.safetensors", "icons/*.png", "docs/**/*.*")
+        for path in (ROOT / "src").rglob(pattern)
+    }
+    assert wanted <= held
+    assert any(name.endswith(".safetensors") for name in held)
+
+
+def test_name_that_every_chimerax_finds(wheel):
+    """ChimeraX 1.7 and 1.8 take a bundle's name from the wheel's, and compare it in mixed case."""
+    assert wheel.name.startswith("ChimeraX_SuperEM-")
+
+
+def test_dependencies_move_nothing_that_chimerax_pins(wheel):
+    """Nothing pinned is asked for, and torch stays below the release that asks for setuptools 77 or later."""
+    asked = requirements(wheel)
+    assert not PINNED & set(asked)
+    assert {"torch", "mrcfile", "safetensors", "tqdm", "chimerax-core", "chimerax-map"} <= set(asked)
+    assert asked["torch"].specifier.contains("2.12.0")
+    assert not asked["torch"].specifier.contains("2.13.0")
+    for version in ("1.7", "1.8", "1.9", "1.10", "1.11.1", "1.12"):
+        assert asked["chimerax-core"].specifier.contains(version)
+
+
+def test_toolshed_finds_the_bundle(chimerax):
+    """The command and the tool come from the wheel's metadata, through the toolshed's own search."""
+    bundle = chimerax.toolshed.find_bundle("ChimeraX-SuperEM", chimerax.logger, installed=True)
+    assert {c.name for c in bundle.commands} == {"superem", "superem models", "superem cancel"}
+    assert [t.name for t in bundle.tools] == ["SuperEM"]
+    assert bundle._get_api(chimerax.logger).api_version == 1
+
+
+def test_import_is_light(chimerax):
+    """Neither the package nor its command imports torch or Qt."""
+    import chimerax.superem
+
+    code = ("import sys, chimerax_library; chimerax_library.start_session(); import chimerax; chimerax.__path__.append({!r}); "
+            "import chimerax.superem.cmd, chimerax.superem.bundle; "
+            "print([m for m in ('torch', 'Qt', 'PyQt6') if m in sys.modules])")
+    folder = str(Path(chimerax.superem.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code.format(folder)], cwd=ROOT / "scripts",
+                          capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_runs_on_a_cluster_without_chimerax(wheel, tmp_path):
+    """`pip install --no-deps` of the wheel, then `python -m chimerax.superem`, with no ChimeraX in sight."""
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target",
+                    str(tmp_path), str(wheel)], check=True)
+    # On a machine without ChimeraX `chimerax` is the folder that pip made; here the library must be kept out.
+    code = ("import sys, runpy, types; chimerax = types.ModuleType('chimerax'); chimerax.__path__ = [{!r}]; "
+            "sys.modules['chimerax'] = chimerax; sys.argv = ['superem', '--help']; "
+            "runpy.run_module('chimerax.superem', run_name='__main__', alter_sys=True)")
+    done = subprocess.run([sys.executable, "-c", code.format(str(tmp_path / "chimerax"))],
+                          capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pip's user folder lies elsewhere on Windows")
+def test_update_and_uninstall_leave_nothing(wheel, tmp_path):
+    """A second session, in its own process: install, install over it, uninstall; no file of ours is left."""
+    code = """
+import sys
+from pathlib import Path
+from chimerax_library import start_session
+session = start_session()
+from chimerax.core.commands import run
+wheel, = sys.argv[1:]
+site = Path(session.toolshed._site_dir)
+run(session, f"toolshed install {wheel} noDeps true")
+assert (site / "chimerax" / "superem" / "cmd.py").exists()
+run(session, f"toolshed install {wheel} noDeps true reinstall true")
+assert len(list(site.glob("ChimeraX_SuperEM-*.dist-info"))) == 1
+run(session, "toolshed uninstall ChimeraX-SuperEM")
+left = [str(path) for path in site.rglob("*") if path.is_file() and "superem" in str(path).lower()]
+assert not left, left
+print("clean")
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(wheel)], cwd=ROOT / "scripts",
+                          capture_output=True, text=True)
+    assert done.stdout.strip().endswith("clean"), done.stdout + done.stderr
+
+
+def test_versions_agree():
+    """CITATION.cff and CHANGELOG.md name the version of bundle_info.xml."""
+    from xml.etree import ElementTree
+
+    version = ElementTree.parse(ROOT / "bundle_info.xml").getroot().get("version")
+    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
