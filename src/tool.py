@@ -7,12 +7,14 @@ from typing import Any
 from chimerax.core.commands import run
 from chimerax.core.tools import ToolInstance, get_singleton
 
-from .job import CAUTION, jobs
+from .job import jobs
 from .panel.choices import from_state
+from .provenance import CAUTION
 from .settings import panel_settings
 
 TOOL_NAME = "SuperEM"
 ESTIMATE_AFTER = 400  # ms without a change of choices
+LEAST_LINES = 20  # of text that the panel is high, however crowded the side of the window is
 
 
 class SuperEMTool(ToolInstance):
@@ -65,7 +67,7 @@ class SuperEMTool(ToolInstance):
         self.jobs = JobList(self.session, self._job_ended)
         self.report = note_label()
         self.compare = CompareBox(self.session)
-        self.caution = note_label(CAUTION)
+        self.caution = note_label(f"SR density: {CAUTION[0].lower()}{CAUTION[1:]}")
 
         # Only the part above the line of caution scrolls, so that the line is always in sight.
         inside = QWidget()
@@ -84,6 +86,7 @@ class SuperEMTool(ToolInstance):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(inside)
+        scroll.setMinimumHeight(LEAST_LINES * scroll.fontMetrics().height())
         outer = column(parent)
         outer.addWidget(scroll, 1)
         outer.addWidget(self.caution)
@@ -124,9 +127,9 @@ class SuperEMTool(ToolInstance):
     # Estimates
 
     def _find_devices(self) -> None:
-        from .core.devices import available
+        from .panel.foretell import find_devices
 
-        self._devices.ask("devices", lambda _: available())
+        self._devices.ask("devices", find_devices)
 
     def _devices_found(self, _asked: Any, devices: Any) -> None:
         if isinstance(devices, str):  # PyTorch is missing or broken; the sentence says what mends it
@@ -182,6 +185,7 @@ class SuperEMTool(ToolInstance):
     def delete(self) -> None:
         """Close the panel; its jobs go on."""
         self.remember()
+        self.compare.lay_together()
         self._timer.stop()
         self._devices.forget()
         self._foreteller.forget()

@@ -12,8 +12,8 @@ TILINGS = {
     "fast": "Fast: less overlap",
     "paper": "Paper: 25 Å cubes, stride 4, slow",
 }
-REGIONS = {"all": "Whole map", "shown": "What is shown of it"}
-GRIDS = {"1A": "1 Å", "input": "That of the input map"}
+REGIONS = {"all": "Whole map", "shown": "What is shown"}
+GRIDS = {"1A": "1 Å", "input": "As the input"}
 ROTATIONS = {"1": "1", "4": "4", "8": "8", "24": "24: all there are"}
 
 

@@ -8,11 +8,12 @@ from chimerax.core.commands import run
 from chimerax.map import Volume
 from chimerax.ui.widgets import ModelMenuButton
 from Qt.QtCore import Qt, QTimer
-from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QLabel, QPushButton, QSlider
+from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider
 
 from .compare import Pair, save_command, volume_at
 
 STEPS = 100  # of a slider
+LEVEL_HINT = "Level moves both contours at equal enclosed volume."
 SETTLE = 400  # ms after which a slider that is moved by keys counts as let go
 
 
@@ -25,6 +26,7 @@ class CompareBox(QGroupBox):
         self._middle: float | None = None  # Å³ enclosed at the middle of the level slider
         self._level: float | None = None  # of the input, as this box left it
         self._place = STEPS // 2  # of the level slider, as this box left it
+        self._tiled: Pair | None = None  # maps that this box moved apart
         self.before = ModelMenuButton(session, class_filter=Volume, no_value_button_text="No map chosen",
                                       autoselect=ModelMenuButton.AUTOSELECT_NONE)
         self.after = ModelMenuButton(session, class_filter=Volume, no_value_button_text="No map chosen",
@@ -53,6 +55,13 @@ class CompareBox(QGroupBox):
         self.before.value = before
         self.after.value = after
 
+    def lay_together(self) -> None:
+        """Move maps that are side by side onto each other again."""
+        if self._tiled is not None and self._tiled.usable:
+            self._tiled.together()
+        self._tiled = None
+        self.beside.setChecked(False)
+
     def _lay_out(self) -> None:
         grid = QGridLayout(self)
         rows: list[list[Any]] = [
@@ -63,10 +72,12 @@ class CompareBox(QGroupBox):
             if label is not None:
                 label.setBuddy(field)
                 grid.addWidget(label, i, 0)
-            grid.addWidget(field, i, 1, 1, 3)
-        for i, button in enumerate((self.flip, self.beside, self.save)):
-            grid.addWidget(button, len(rows), 1 + i)
-        grid.setColumnStretch(3, 1)
+            grid.addWidget(field, i, 1)
+        buttons = QHBoxLayout()
+        for button in (self.flip, self.beside, self.save):
+            buttons.addWidget(button)
+        buttons.addStretch(1)
+        grid.addLayout(buttons, len(rows), 0, 1, 2)
 
     def _button(self, text: str, tip: str, action: Any) -> QPushButton:
         button = QPushButton(text)
@@ -109,8 +120,8 @@ class CompareBox(QGroupBox):
             widget.setEnabled(pair is not None)
         self.level.setEnabled(pair is not None and bool(pair.before.surfaces and pair.after.surfaces))
         self.save.setEnabled(self.after.value is not None)
-        self.beside.setChecked(False)
-        self._volume.clear()
+        self.lay_together()
+        self._volume.setText(LEVEL_HINT)
         self._middle = self._level = None
         self._set_quietly(self.blend, STEPS)
         self._set_quietly(self.level, STEPS // 2)
@@ -122,12 +133,11 @@ class CompareBox(QGroupBox):
             self._set_quietly(self.blend, 0 if shown is pair.before else STEPS)
 
     def _beside(self) -> None:
-        if (pair := self.pair) is None:
-            return
-        if self.beside.isChecked():
+        if self.beside.isChecked() and (pair := self.pair) is not None:
             pair.side_by_side()
+            self._tiled = pair
         else:
-            pair.together()
+            self.lay_together()
 
     def _preview_blend(self) -> None:
         if (pair := self.pair) is not None:

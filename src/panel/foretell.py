@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..core.density import DensityMap, MapError
-from ..core.devices import DeviceError
+from ..core.devices import Device, DeviceError, available
 from ..core.resample import grid_shape_origin
-from ..nets.store import WeightsError
+from ..nets.store import DEFAULT, WeightsError
 from .choices import Choices
 
 
@@ -32,6 +32,14 @@ def question(volume: Any, choices: Choices) -> Question:
     return Question(shape, tuple(float(s) for s in volume.data.step), choices)
 
 
+def find_devices(_asked: Any) -> list[Device] | str:
+    """Return the devices that are there, the best first, or what mends a PyTorch that cannot be used."""
+    try:
+        return available()
+    except DeviceError as error:
+        return str(error)
+
+
 def foretell(asked: Question) -> str:
     """Return one sentence on the time and memory of a run; takes seconds, and loads PyTorch."""
     from ..core.predict import estimate
@@ -40,12 +48,12 @@ def foretell(asked: Question) -> str:
     try:
         outline = DensityMap(np.broadcast_to(np.float32(0), asked.shape), step=asked.step)
         shape, _origin = grid_shape_origin(outline, 1.0)
-        found = estimate(shape, load(asked.choices.model), asked.choices.tiling, asked.choices.device,
+        found = estimate(shape, load(asked.choices.model or DEFAULT), asked.choices.tiling, asked.choices.device,
                          int(asked.choices.rotations))
     except (MapError, DeviceError, WeightsError) as error:
         return str(error)
-    return (f"At most {duration(found.seconds)} and {memory(found.memory)} of memory: {found.tiles} "
-            f"cube{'s' if found.tiles > 1 else ''} on {found.device.label}, less where there is no density.")
+    return (f"About {duration(found.seconds)} and {memory(found.memory)} of memory for {found.tiles} "
+            f"cube{'s' if found.tiles > 1 else ''} on {found.device.label}; less time where the map is empty.")
 
 
 def duration(seconds: float) -> str:

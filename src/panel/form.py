@@ -8,12 +8,14 @@ from typing import Any
 from chimerax.map import Volume
 from chimerax.ui.widgets import CollapsiblePanel, ModelMenuButton
 from Qt.QtCore import Qt, Signal
-from Qt.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+from Qt.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
 from ..nets.store import WeightsError, bundled
 from .choices import GRIDS, REGIONS, ROTATIONS, TILINGS, Choices
 
 WEIGHTS_FILE = "Weights file …"
+#: Characters; a label that may wrap anywhere asks for a tall, narrow place.
+NOTE_WIDTH = 40
 
 
 class ChoicesForm(QWidget):
@@ -48,8 +50,15 @@ class ChoicesForm(QWidget):
         for text, field in (("&Map", self.map_menu), ("&Device", self._device), ("M&odel", self._model)):
             form.addRow(text, field)
         form.addRow("", self._summary)
-        for text, field in (("&Tiling", self._tiling), ("Re&gion", self._subregion), ("Output gri&d", self._grid)):
-            form.addRow(text, field)
+        form.addRow("&Tiling", self._tiling)
+        region = QHBoxLayout()
+        grid_label = QLabel("Output &grid")
+        grid_label.setBuddy(self._grid)
+        for widget in (self._subregion, grid_label, self._grid):
+            region.addWidget(widget)
+        region_label = QLabel("R&egion")
+        region_label.setBuddy(self._subregion)
+        form.addRow(region_label, region)
 
         self.advanced = CollapsiblePanel(self, title="Advanced")
         inner = QWidget(self.advanced.content_area)
@@ -106,11 +115,14 @@ class ChoicesForm(QWidget):
         try:
             cards = bundled()
         except WeightsError as error:
-            self._summary.setText(str(error))
+            self._summaries[""] = str(error)
             cards = []
-        for i, (name, card) in enumerate(cards):
-            self._model.addItem(f"{name} (default)" if i == 0 else name, "" if i == 0 else name)
-            self._summaries["" if i == 0 else name] = card.summary
+        for card in cards:
+            name, text = ("", f"{card.name} (default)") if card is cards[0] else (card.name, card.name)
+            self._model.addItem(text, name)
+            self._summaries[name] = card.summary
+        if not cards:
+            self._model.addItem("None in this bundle", "")
         self._model.addItem(WEIGHTS_FILE, WEIGHTS_FILE)
         self._model.currentIndexChanged.connect(self._show_summary)
         self._show_summary()
@@ -131,7 +143,7 @@ class ChoicesForm(QWidget):
         combo = QComboBox()
         combo.setToolTip(tip)
         combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        combo.setMinimumContentsLength(18)
+        combo.setMinimumContentsLength(12)
         for value, text in options.items():
             combo.addItem(text, value)
         combo.currentIndexChanged.connect(self.changed)
@@ -142,6 +154,7 @@ def note_label(text: str = "") -> QLabel:
     """Return a label for sentences: they wrap, and can be selected and copied."""
     label = QLabel(text)
     label.setWordWrap(True)
+    label.setMinimumWidth(NOTE_WIDTH * label.fontMetrics().averageCharWidth())
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
 
