@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
-EMPTY = 0.02  # network units (1 is strong density): a tile whose values all lie within this of zero is empty
+EMPTY = 0.02  # network units (1 is strong density): values within this of zero are no density
+NOISE_LIMIT = 0.15  # network units; whatever the noise, a mean density above this is never left out
+NOISE_DEVIATIONS = 5
+NOISE_WINDOW = 5  # voxels over which density is averaged before it is told from noise
 GRANULE = 8  # voxels; tiles that are multiples of this waste nothing in networks that halve their grid
 
 
@@ -133,12 +137,27 @@ def occupied(array: np.ndarray, tiles: Plan) -> np.ndarray:
     """Which tiles (bool, one an axis count) hold any density, margins included, in an array in network units.
 
     Since the whole tile counts, a tile is left out only if there is nothing within the margin of all that it would predict.
+    In a masked map any value but zero is density. Where solvent noise fills the box, density is what stands out of the noise
+    after averaging over 5³ voxels, which shows weak domains that single voxels do not.
     """
-    hit = (array > EMPTY) | (array < -EMPTY)
+    hit = _density(array)
     for axis, starts in enumerate(tiles.starts):
         slabs = [slice(max(s, 0), s + tiles.size[axis]) for s in starts]
         hit = np.stack([np.moveaxis(hit, axis, 0)[slab].any(axis=0) for slab in slabs], axis=axis)
     return hit
+
+
+def _density(array: np.ndarray) -> np.ndarray:
+    """Where (bool) there is density in an array in network units."""
+    if _deviation(array) > EMPTY and min(array.shape) > 2 * NOISE_WINDOW:  # in a smaller map all is border
+        array = ndimage.uniform_filter(array, NOISE_WINDOW, mode="constant")
+    level = min(max(EMPTY, NOISE_DEVIATIONS * _deviation(array)), NOISE_LIMIT)
+    return (array > level) | (array < -level)
+
+
+def _deviation(array: np.ndarray) -> float:
+    """Standard deviation of solvent noise, from the median distance to zero of a sample: zero in a masked map."""
+    return float(np.median(np.abs(array[::2, ::2, ::2]))) / 0.6745
 
 
 def chosen(mask: np.ndarray) -> Iterator[tuple[int, int, int]]:

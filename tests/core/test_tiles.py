@@ -57,6 +57,20 @@ def test_no_tile_that_touches_density_is_empty(shape, tiling, data):
         assert mask[index] == bool(np.all(low <= at) and np.all(at < low + plan.size))
 
 
+def test_noise_is_left_out_and_weak_density_in_it_is_not():
+    """A sphere of density as weak as one deviation of the noise, which no single voxel shows."""
+    rng = np.random.default_rng(0)
+    array = rng.normal(scale=0.1, size=(96, 96, 96)).astype(np.float32)
+    k, j, i = np.ogrid[:96, :96, :96]
+    weak = (k - 24) ** 2 + (j - 24) ** 2 + (i - 24) ** 2 < 8**2
+    strong = (k - 70) ** 2 + (j - 70) ** 2 + (i - 70) ** 2 < 12**2
+    array += np.where(weak, 0.1, 0) + np.where(strong, 1, 0)
+    plan = tiles.plan(array.shape, Tiling(32, 24, 0))
+    mask = tiles.occupied(array, plan)
+    assert mask[0, 0, 0] and mask[2, 2, 2]
+    assert mask.sum() < mask.size / 2
+
+
 def test_paper_tiling_is_the_paper_s():
     plan = tiles.plan((33, 33, 33), tiles.tiling_for("paper", 64, 8))
     assert plan.size == (25, 25, 25) and len(plan) == 27
