@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import sys
 from collections.abc import Iterator
@@ -65,22 +66,24 @@ class ReleasedGenerator:
 
     SIZE = 25
 
-    def __init__(self, folder: str | Path, stride: int = 6, fill: float = 1.5, batch: int = 8) -> None:
+    def __init__(self, folder: str | Path, stride: int = 6, fill: float = 1.2, batch: int = 8) -> None:
         folder = Path(folder)
         weights = folder / "model" / "G_model"
         if not weights.exists() or not (folder / "model.py").exists():
-            raise FileNotFoundError(f"{folder} is no checkout of the released generator: it lacks model.py or {weights.name}.")
+            raise FileNotFoundError(f"{folder} is no checkout of the released generator: model.py or model/G_model is missing.")
         self.stride, self.fill, self.batch = stride, fill, batch
         with _modules_of(folder) as module:
             # 32 channels, five groups of residual blocks: the values of the released command line
             self.network = module.Generator(32, 2, 5, False)
         state = torch.load(weights, map_location="cpu", weights_only=False)
         self.network.load_state_dict(state)
-        self.network.eval()
+        #: Tells one way of running it from another, for what is kept of its maps.
+        self.identity = (hashlib.sha256(weights.read_bytes()).hexdigest(), stride, fill)
+        self.network.eval().to(memory_format=torch.channels_last_3d)  # the same numbers, in two thirds of the time
 
     @torch.inference_mode()
-    def enhance(self, density: DensityMap, volume: float) -> DensityMap:
-        """Enhance a map on the 1 Å grid; `volume` of the molecule in Å³ sets the contour level."""
+    def enhance(self, density: DensityMap, volume: float) -> np.ndarray:
+        """Enhanced array of a map on the 1 Å grid; `volume` of the molecule in Å³ sets the contour level."""
         contour = max(level_for_volume(density.array, self.fill * volume, density.step), 0.0)
         above = np.maximum(density.array - contour, 0)
         top = float(above.max())
@@ -94,12 +97,12 @@ class ReleasedGenerator:
         for first in range(0, len(centres), self.batch):
             cubes = [tuple(slice(c, c + self.SIZE) for c in centre) for centre in centres[first : first + self.batch]]
             stack = torch.from_numpy(np.stack([padded[cube] for cube in cubes])[:, None].astype(np.float32))
+            stack = stack.to(memory_format=torch.channels_last_3d)
             for cube, result in zip(cubes, self.network(stack)[:, 0].numpy(), strict=True):
                 total[cube] += result
                 count[cube] += 1
         inner = (slice(half, -half),) * 3
-        array = (total / np.maximum(count, 1))[inner] * top
-        return DensityMap(array, density.origin, density.step, density.rotation, f"{density.name} EM-GAN")
+        return (total / np.maximum(count, 1))[inner] * top
 
 
 @contextlib.contextmanager

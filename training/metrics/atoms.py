@@ -74,16 +74,15 @@ def read_atoms(path: str | Path) -> Atoms:
             residue_index += 1
             known = gemmi.find_tabulated_residue(residue.name)
             polymer = known.is_amino_acid() or known.is_nucleic_acid() or residue.name in PROTONATION_STATES
-            ligand = not polymer and not known.is_water() and len(residue) >= SMALLEST_LIGAND
+            large = not polymer and not known.is_water() and len(residue) >= SMALLEST_LIGAND
             for atom in residue:
-                backbone = polymer and atom.name in BACKBONE
-                rows.append((atom.pos.tolist(), atom.element.name, atom.b_iso, atom.occ, backbone, ligand,
-                             residue_index))
+                main_chain = polymer and atom.name in BACKBONE
+                rows.append(
+                    (atom.pos.tolist(), atom.element.name, atom.b_iso, atom.occ, main_chain, large, residue_index)
+                )
     if not rows:
         raise ValueError(f"{Path(path).name} holds no atoms.")
-    xyz, element, b_iso, occupancy, backbone, is_ligand, residue_of = map(np.array, zip(*rows, strict=True))
-    return Atoms(xyz.astype(float), element, b_iso.astype(float), occupancy.astype(float), backbone, is_ligand,
-                 residue_of)
+    return Atoms(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def to_gemmi(atoms: Atoms, cell: tuple[float, float, float], origin: np.ndarray) -> gemmi.Structure:

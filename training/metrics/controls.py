@@ -109,13 +109,13 @@ def returned(before: DensityMap, after: DensityMap, level: float, region: np.nda
 
 
 def glycan() -> np.ndarray:
-    """Three pyranose rings in a row, (33, 3) Å: ideal chairs with five equatorial substituents, linked 1-4."""
+    """Three pyranose rings in a row, (30, 3) Å: ideal chairs with equatorial substituents, linked 1-4 by an oxygen."""
     angle = np.radians(60 * np.arange(6))
     pucker = 0.25 * (-1.0) ** np.arange(6)
     ring = np.stack([1.45 * np.cos(angle), 1.45 * np.sin(angle), pucker], axis=1)
     outer = np.stack([2.85 * np.cos(angle), 2.85 * np.sin(angle), pucker * 0.6], axis=1)
-    unit = np.concatenate([ring, outer[[0, 1, 2, 3, 4]]])  # the ring's oxygen carries nothing
-    return np.concatenate([unit + [5.4 * n, 0, 0] for n in range(3)])
+    unit = np.concatenate([ring, outer[[0, 1, 2, 4]]])  # 3 is held by the ring before, 5 is the ring's oxygen
+    return np.concatenate([unit + [5.65 * n, 0, 0] for n in range(3)])
 
 
 def with_glycan(density: DensityMap, atoms: Atoms, resolution: float) -> tuple[DensityMap, Atoms]:

@@ -1,0 +1,222 @@
+"""Metrics on maps whose figures are known."""
+
+import numpy as np
+import pytest
+from superem.core.density import DensityMap, MapError
+
+from training.density import gaussian_density
+from training.metrics import Atoms, Reference, evaluate_map, qscore
+from training.metrics.ccmask import model_map, molecule_mask
+from training.metrics.cubes import cube_correlations, cube_starts
+from training.metrics.fsc import resolution_at, shell_correlation, soft_mask
+from training.metrics.grid import distance_to_atoms, pearson, sample, spatial_frequency
+from training.metrics.modelmap import model_coefficients
+
+SHAPE = (44, 48, 52)
+ORIGIN = (-11.5, 3.0, 7.25)
+
+
+def make_atoms(count=150, seed=1, lowest=12.0) -> Atoms:
+    """Carbon atoms 1.5 Å and more apart, well inside the box."""
+    rng = np.random.default_rng(seed)
+    xyz = [rng.uniform(lowest, np.array(SHAPE[::-1]) - lowest)]
+    while len(xyz) < count:
+        new = xyz[rng.integers(len(xyz))] + 1.5 * (lambda v: v / np.linalg.norm(v))(rng.standard_normal(3))
+        inside = (new > lowest).all() and (new < np.array(SHAPE[::-1]) - lowest).all()
+        if inside and min(np.linalg.norm(np.array(xyz) - new, axis=1)) > 1.49:
+            xyz.append(new)
+    n = np.ones(count)
+    return Atoms(np.array(xyz) + ORIGIN, np.array(["C"] * count), 40 * n, n, np.arange(count) % 2 == 0, n < 0,
+                 np.arange(count) // 5)
+
+
+def grid(array=None) -> DensityMap:
+    """Map on the tests' grid, empty by default."""
+    return DensityMap(np.zeros(SHAPE) if array is None else array, ORIGIN)
+
+
+@pytest.fixture(scope="module")
+def atoms() -> Atoms:
+    """Atoms that all tests share."""
+    return make_atoms()
+
+
+@pytest.fixture(scope="module")
+def reference(atoms) -> Reference:
+    """Their reference at 4 Å."""
+    return Reference.prepare(atoms, grid(), 4.0)
+
+
+def test_the_target_itself_is_perfect(reference):
+    """A map that is the high-resolution density correlates fully with it, cube by cube and near the model."""
+    measured = evaluate_map(reference.hr, reference)
+    assert measured["rscc"] == pytest.approx(1)
+    assert measured["cube"] == pytest.approx(1)
+    assert measured["cube_mean"] == pytest.approx(1)
+
+
+def test_the_models_own_map_is_perfect(reference):
+    """A map that is the model's map at the stated resolution has CC_mask and CC_box of 1, at any scale and offset."""
+    measured = evaluate_map(grid(7 * reference.expected + 3), reference)
+    assert measured["cc_mask"] == pytest.approx(1, abs=1e-5)
+    assert measured["cc_box"] == pytest.approx(1, abs=1e-5)
+
+
+def test_improvement_counts_cubes(reference):
+    """Fractions improved are those of cubes that correlate better than before."""
+    rng = np.random.default_rng(0)
+    noisy = grid(reference.hr.array + 0.2 * rng.standard_normal(SHAPE))
+    before = evaluate_map(noisy, reference)
+    assert evaluate_map(reference.hr, reference, before)["improved"] == 1
+    assert evaluate_map(noisy, reference, before)["improved"] == 0
+    perfect = evaluate_map(reference.hr, reference)
+    assert evaluate_map(noisy, reference, perfect)["improved_mean"] == 0
+
+
+def test_noise_lowers_every_figure(reference):
+    """No metric prefers noise."""
+    rng = np.random.default_rng(0)
+    clean = evaluate_map(grid(reference.expected), reference)
+    noisy = evaluate_map(grid(reference.expected + reference.expected.std() * 2 * rng.standard_normal(SHAPE)), reference)
+    for key in ("q", "q_backbone", "cc_mask", "cc_box", "rscc", "cube", "cube_mean"):
+        assert noisy[key] < clean[key], key
+    assert noisy["fsc05"] > clean["fsc05"]
+
+
+def test_wrong_grids_are_refused(atoms, reference):
+    """Figures of different grids cannot be compared, so they are not made."""
+    with pytest.raises(MapError, match="1 Å"):
+        Reference.prepare(atoms, DensityMap(np.zeros(SHAPE), ORIGIN, (1.3, 1.3, 1.3)), 4.0)
+    with pytest.raises(MapError, match="does not lie on the map"):
+        Reference.prepare(atoms, DensityMap(np.zeros(SHAPE), (500, 0, 0)), 4.0)
+    with pytest.raises(MapError, match="grid"):
+        evaluate_map(DensityMap(np.zeros((30, 30, 30))), reference)
+
+
+def test_qscore_of_its_own_gaussian_is_one():
+    """Isolated atoms that are Gaussians of σ = 0.6 Å score 1 but for trilinear interpolation, blurred ones less."""
+    step = 0.25
+    xyz = np.array([[6.03, 5.98, 6.1], [14.07, 6.11, 5.93]])
+    lone = Atoms(xyz, np.array(["C"] * 2), np.ones(2), np.ones(2), np.ones(2, bool), np.zeros(2, bool), np.arange(2))
+    scores = []
+    for sigma in (0.6, 0.9, 1.4):
+        array = gaussian_density(xyz, np.ones(2), (48, 48, 80), sigma, step=(step,) * 3, cutoff=8)
+        scores.append(qscore.qscore(DensityMap(array, step=(step,) * 3), lone))
+    assert scores[0] == pytest.approx(1, abs=2e-3)
+    # by the definition: the correlation of two Gaussians over the radii that are read
+    for sigma, score in zip((0.9, 1.4), scores[1:], strict=True):
+        expected = np.corrcoef(np.exp(-0.5 * (qscore.RADII / 0.6) ** 2), np.exp(-0.5 * (qscore.RADII / sigma) ** 2))[0, 1]
+        assert score == pytest.approx(expected, abs=5e-3)
+    assert qscore.qscore(DensityMap(-array, step=(step,) * 3), lone) == pytest.approx(-scores[-1])
+
+
+def test_qscore_points_keep_clear_of_other_atoms(atoms):
+    """Every point used is nearer to no other atom than 0.9 times its radius, and lies at its radius."""
+    points, valid = qscore.probes(atoms.xyz)
+    assert valid[:, :10].all()
+    for shell in (3, 12, 20):
+        radius = qscore.RADII[shell]
+        own = np.linalg.norm(points[:, shell] - atoms.xyz[:, None], axis=-1)
+        assert own == pytest.approx(np.full(own.shape, radius))
+        others = np.linalg.norm(points[:, shell, :, None] - atoms.xyz, axis=-1)
+        others[np.arange(len(atoms)), :, np.arange(len(atoms))] = np.inf
+        assert (others.min(axis=-1)[valid[:, shell]] >= 0.9 * radius - 1e-9).all()
+        chosen = np.where(valid[:, shell, :, None], points[:, shell], np.nan)[0]
+        chosen = chosen[np.isfinite(chosen[:, 0])]
+        assert len(np.unique(chosen.round(6), axis=0)) == len(chosen)
+
+
+def test_fsc_of_a_map_with_itself_is_one():
+    """FSC is 1 for the same map under any isotropic filter, and near 0 for another."""
+    rng = np.random.default_rng(3)
+    s = spatial_frequency(SHAPE, (1.0, 1.0, 1.0))
+    a, b = (np.fft.rfftn(rng.standard_normal(SHAPE)) for _ in range(2))
+    frequencies, curve = shell_correlation(a, a * np.exp(-20 * s**2), s, 1.0)
+    assert curve[frequencies > 0.05] == pytest.approx(1, abs=0.01)
+    assert resolution_at(frequencies, curve, 0.5) == pytest.approx(1 / frequencies[-1])
+    assert np.abs(shell_correlation(a, b, s, 1.0)[1][frequencies > 0.2]).max() < 0.2
+
+
+def test_fsc_finds_the_frequency_where_noise_begins():
+    """Replacing what is finer than 5 Å by noise puts FSC = 0.5 at 5 Å."""
+    rng = np.random.default_rng(3)
+    shape = (80, 80, 80)
+    s = spatial_frequency(shape, (1.0, 1.0, 1.0))
+    a, b = (np.fft.rfftn(rng.standard_normal(shape)) for _ in range(2))
+    frequencies, curve = shell_correlation(a, np.where(s < 0.2, a, b), s, 1.0)
+    assert resolution_at(frequencies, curve, 0.5) == pytest.approx(5, abs=0.25)
+
+
+def test_fsc_of_a_shifted_map_falls_with_the_shift(reference):
+    """A shift of t turns the FSC into sin(2πst)/(2πst), as averaging the phase shift over a shell gives."""
+    rng = np.random.default_rng(3)
+    shape = (80, 80, 80)
+    s = spatial_frequency(shape, (1.0, 1.0, 1.0))
+    a = np.fft.rfftn(rng.standard_normal(shape))
+    fx = np.fft.rfftfreq(80)[None, None]
+    frequencies, curve = shell_correlation(a, a * np.exp(-2j * np.pi * 2 * fx), s, 1.0)
+    fine = (frequencies > 0.05) & (frequencies < 0.45)
+    assert curve[fine] == pytest.approx(np.sinc(2 * frequencies[fine] * 2), abs=0.1)
+
+
+def test_soft_mask_has_its_stated_radius_and_edge():
+    """1 within 3 Å, a half at 6 Å, 0 from 9 Å on."""
+    assert soft_mask(np.array([0.0, 3.0, 6.0, 9.0, np.inf])) == pytest.approx([1, 1, 0.5, 0, 0])
+
+
+def test_model_map_lies_on_the_atoms(atoms):
+    """The model's map peaks where the atoms are, in a box whose origin is elsewhere."""
+    one = atoms.select(np.arange(len(atoms)) == 0)
+    array = model_map(model_coefficients(one, grid()), grid(), 2.5)
+    peak = np.unravel_index(array.argmax(), SHAPE)
+    assert np.abs(np.array(peak)[::-1] + ORIGIN - one.xyz[0]).max() <= 0.5
+
+
+def test_model_coefficients_fall_off_with_the_b_factor(atoms):
+    """B-factors dampen coefficients by exp(-B s²/4), and the blur that a 1 Å grid needs leaves no trace."""
+    s = spatial_frequency(SHAPE, (1.0, 1.0, 1.0))
+    sharp = model_coefficients(atoms, grid())
+    blurred = model_coefficients(Atoms(**{**atoms.__dict__, "b_iso": atoms.b_iso + 60}), grid())
+    used = (s > 0.05) & (s < 0.35) & (np.abs(sharp) > 1)
+    ratio = np.abs(blurred[used]) / np.abs(sharp[used])
+    assert np.median(ratio / np.exp(-15 * s[used] ** 2)) == pytest.approx(1, abs=0.02)
+
+
+def test_molecule_mask_is_the_molecule(atoms):
+    """Atoms are inside, voxels 5 Å away are not."""
+    inside = molecule_mask(atoms, grid())
+    distance = distance_to_atoms(grid(), atoms.xyz, 20)
+    assert inside[distance < 1].all()
+    assert not inside[distance > 5].any()
+
+
+def test_sample_reads_positions_in_angstrom():
+    """Density at a position is that of the voxel there; outside it is zero."""
+    array = np.zeros(SHAPE)
+    array[4, 5, 6] = 2
+    density = grid(array)
+    points = np.array([[6 - 11.5, 5 + 3, 4 + 7.25], [6.5 - 11.5, 5 + 3, 4 + 7.25], [-100, 0, 0]])
+    assert sample(density, points) == pytest.approx([2, 1, 0])
+
+
+def test_cubes_lie_in_the_box_with_their_centre_on_the_model(atoms):
+    """Cubes never leave the box, and their centre voxel is within 3 Å of the model."""
+    distance = distance_to_atoms(grid(), atoms.xyz, 9)
+    starts = cube_starts(distance)
+    assert len(starts) > 5
+    assert (starts >= 0).all() and (starts + 25 <= SHAPE).all()
+    assert (distance[tuple((starts + 12).T)] <= 3).all()
+    assert len(cube_starts(distance[:20])) == 0
+
+
+def test_cube_correlations_against_numpy():
+    """Plain and centred correlations, negatives of the map cut."""
+    rng = np.random.default_rng(5)
+    array, hr = rng.standard_normal((2, 30, 30, 30))
+    starts = np.array([[0, 0, 0], [5, 3, 1]])
+    plain, centred = cube_correlations(array, hr, starts)
+    a, b = np.maximum(array, 0)[5:30, 3:28, 1:26].ravel(), hr[5:30, 3:28, 1:26].ravel()
+    assert plain[1] == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)))
+    assert centred[1] == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert pearson(a, b) == pytest.approx(centred[1])
+    assert pearson(a, np.ones_like(a)) == 0

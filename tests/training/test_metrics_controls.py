@@ -1,0 +1,266 @@
+"""Negative controls, baselines, tables, and the reading of models."""
+
+import gzip
+import math
+
+import numpy as np
+import pytest
+from superem.core.density import DensityMap
+
+from training import baselines
+from training.metrics import Reference, evaluate_map, read_atoms
+from training.metrics.atoms import Atoms
+from training.metrics.cache import Cache, digest
+from training.metrics.controls import (
+    controls,
+    end_domain,
+    glycan,
+    matched_level,
+    randomised_phases,
+    returned,
+    shaped_noise,
+    share_above,
+    with_glycan,
+    without_domain,
+)
+from training.metrics.tables import bars, group_tables, reach_table
+
+
+def rod(resolution=4.0) -> tuple[DensityMap, Atoms, Reference]:
+    """Residues along x in a box, and their map at `resolution`."""
+    rng = np.random.default_rng(2)
+    along = np.repeat(np.linspace(12, 48, 25), 6)
+    xyz = np.stack([along, np.full(150, 18.0), np.full(150, 18.0)], axis=1) + rng.uniform(-4, 4, (150, 3)) * [0.3, 1, 1]
+    n = np.ones(150)
+    atoms = Atoms(xyz, np.array(["C"] * 150), 30 * n, n, n > 0, n < 0, np.repeat(np.arange(25), 6))
+    empty = DensityMap(np.zeros((36, 36, 60)))
+    reference = Reference.prepare(atoms, empty, resolution)
+    return DensityMap(reference.expected), atoms, reference
+
+
+@pytest.fixture(scope="module")
+def case():
+    """One rod for all tests."""
+    return rod()
+
+
+def radial_power(array):
+    """Power in broad shells."""
+    from training.metrics.grid import spatial_frequency
+
+    shell = (spatial_frequency(array.shape, (1.0, 1.0, 1.0)) / 0.04).astype(int).ravel()
+    return np.bincount(shell, (np.abs(np.fft.rfftn(array)) ** 2).ravel())[1:6]
+
+
+@pytest.mark.parametrize("make", [shaped_noise, randomised_phases])
+def test_noise_has_the_maps_spectrum_and_nothing_of_its_shape(case, make):
+    """Same mean, deviation and radial power, no correlation, and the same again from the same seed."""
+    density = case[0]
+    noise = make(density, np.random.default_rng(7))
+    assert noise.array.mean() == pytest.approx(density.array.mean(), abs=1e-6)
+    assert noise.array.std() == pytest.approx(density.array.std(), rel=1e-4)
+    assert radial_power(noise.array) == pytest.approx(radial_power(density.array), rel=0.5)
+    assert abs(np.corrcoef(noise.array.ravel(), density.array.ravel())[0, 1]) < 0.15
+    assert np.array_equal(noise.array, make(density, np.random.default_rng(7)).array)
+
+
+def test_matched_level_encloses_the_molecule(case):
+    """Above the level lies the molecule's volume."""
+    density, atoms, reference = case
+    level = matched_level(density, reference)
+    assert (density.array[reference.near] >= level).sum() == pytest.approx(atoms.volume, abs=1)
+    assert share_above(density, level) == pytest.approx(atoms.volume / density.array.size, rel=0.2)
+
+
+def test_the_deleted_domain_is_one_end(case):
+    """A fifth of the residues, whole, all beyond the others along the rod."""
+    _, atoms, _ = case
+    gone = end_domain(atoms)
+    assert gone.sum() == 5 * 6
+    assert len(np.unique(atoms.residue[gone])) == 5
+    ends = atoms.xyz[gone, 0].mean() - atoms.xyz[~gone, 0].mean()
+    assert abs(ends) > 15
+
+
+def test_a_deleted_domain_is_solvent_and_the_rest_untouched(case):
+    """Nothing is left of it, and density at the atoms that stay and away from it does not change."""
+    density, atoms, reference = case
+    gone = end_domain(atoms)
+    emptied, region = without_domain(density, atoms, gone, np.random.default_rng(0))
+    level = matched_level(density, reference)
+    assert region.sum() > 100
+    assert returned(density, emptied, level, region) == 0
+    assert returned(density, density, level, region) == 1
+    far = np.zeros(density.shape, bool)
+    direction = np.sign(atoms.xyz[gone, 0].mean() - 30)
+    far[:, :, :30] = direction > 0
+    far[:, :, 30:] = direction < 0
+    assert np.array_equal(emptied.array[far], density.array[far])
+
+
+def test_controls_of_a_network_that_does_nothing(case):
+    """The input itself returns nothing of a deleted domain, keeps all of a ligand and shows noise as it was."""
+    density, _, reference = case
+    found = controls(density, density, reference, 4.0, lambda d: d)
+    assert found["deleted"] == 0
+    assert found["ligand"] == pytest.approx(1)
+    assert found["noise"] == found["noise_input"] > 0
+    assert found["phases"] == found["phases_input"]
+
+
+def test_controls_catch_a_network_that_invents(case):
+    """A network that always answers with the molecule is caught by the deletion, one that erases by the ligand."""
+    density, _, reference = case
+    hr = reference.hr
+    assert controls(density, hr, reference, 4.0, lambda d: hr if d.shape == hr.shape else d)["deleted"] == 1
+
+    def erase(d):
+        return DensityMap(np.where(d.array > 0.5 * d.array.max(), d.array, 0), d.origin)
+
+    assert controls(density, erase(density), reference, 4.0, erase)["ligand"] < 0.9
+
+
+def test_a_glycan_is_planted_outside_of_the_protein(case):
+    """Bond lengths are a sugar's, no atom touches the protein, and the map has density there."""
+    density, atoms, _ = case
+    xyz = glycan()
+    gaps = np.linalg.norm(xyz[:, None] - xyz, axis=-1) + 10 * np.eye(len(xyz))
+    assert 1.3 < gaps.min() and gaps.min(axis=1).max() < 1.7
+    host, sugar = with_glycan(density, atoms, 4.0)
+    between = np.linalg.norm(sugar.xyz[:, None] - atoms.xyz, axis=-1)
+    assert 2.0 < between.min() < 8
+    assert host.array.max() <= 1.2 * density.array.max()
+    inner = host.array[20:-20, 20:-20, 20:-20]
+    assert np.abs(inner - density.array).max() > 0.2 * density.array.max()
+
+
+def test_sharpening_levels_amplitudes_but_never_blurs(case):
+    """A map blurred by B = 150 is sharpened by as much more; a flat one is left alone."""
+    from training.metrics.grid import spatial_frequency
+
+    rng = np.random.default_rng(1)
+    shape = (64, 64, 64)
+    s = spatial_frequency(shape, (1.0, 1.0, 1.0))
+    white = np.fft.rfftn(rng.standard_normal(shape))
+
+    def filtered(b):
+        return DensityMap(np.fft.irfftn(white * np.exp(-b / 4 * s**2), shape))
+
+    assert baselines.guinier_b(filtered(150), 4.0) == pytest.approx(-150, abs=10)
+    assert baselines.guinier_b(filtered(-80), 4.0) == 0
+    sharp = baselines.sharpen(filtered(150), 4.0)
+    ratio = np.abs(np.fft.rfftn(sharp.array)) / np.abs(white)
+    assert np.median(ratio[(s > 0.1) & (s < 0.24)]) == pytest.approx(1, abs=0.1)
+    assert ratio[s > 0.3].max() < 1e-3
+
+
+def test_a_folder_without_the_released_generator_is_refused(tmp_path):
+    """The message says what is missing."""
+    with pytest.raises(FileNotFoundError, match="no checkout of the released generator"):
+        baselines.ReleasedGenerator(tmp_path)
+
+
+def test_released_generator_tiles_average_to_the_prediction(tmp_path):
+    """A stand-in that returns its input gives the map above its contour back, and leaves no module behind."""
+    import sys
+
+    import torch
+
+    (tmp_path / "utils.py").write_text("")
+    (tmp_path / "model.py").write_text(
+        "import torch, utils\nclass Generator(torch.nn.Module):\n    def __init__(self, *a):\n        super().__init__()\n"
+        "        self.gain = torch.nn.Parameter(torch.zeros(1))\n    def forward(self, x):\n        return self.gain * x\n")
+    (tmp_path / "model").mkdir()
+    torch.save({"gain": torch.ones(1)}, tmp_path / "model" / "G_model")
+    array = np.random.default_rng(0).random((20, 30, 26)).astype(np.float32)
+    density = DensityMap(array, (1, 2, 3))
+    result = baselines.ReleasedGenerator(tmp_path, stride=5, fill=1.0).enhance(density, 0.3 * array.size)
+    contour = np.sort(array.ravel())[::-1][round(0.3 * array.size) - 1]
+    assert result == pytest.approx(np.maximum(array - contour, 0), abs=1e-5)
+    assert "model" not in sys.modules and "utils" not in sys.modules
+
+
+PDB = """\
+ATOM      1  N   ALA A   1      11.104   6.134  -6.504  1.00 20.00           N
+ATOM      2  CB  ALA A   1      11.639   6.071  -5.147  0.50 30.00           C
+ATOM      3  H   ALA A   1      11.000   6.000  -5.000  1.00 20.00           H
+HETATM    4  C1  NAG A   2      20.000   6.000  -5.000  1.00 20.00           C
+HETATM    5  C2  NAG A   2      21.000   6.000  -5.000  1.00 20.00           C
+HETATM    6  C3  NAG A   2      22.000   6.000  -5.000  1.00 20.00           C
+HETATM    7  C4  NAG A   2      23.000   6.000  -5.000  1.00 20.00           C
+HETATM    8  C5  NAG A   2      24.000   6.000  -5.000  1.00 20.00           C
+HETATM    9  O5  NAG A   2      25.000   6.000  -5.000  1.00 20.00           O
+HETATM   10 ZN    ZN A   3      30.000   6.000  -5.000  1.00 20.00          ZN
+HETATM   11  O   HOH A   4      35.000   6.000  -5.000  1.00 20.00           O
+END
+"""
+
+
+def test_reading_atoms(tmp_path):
+    """Hydrogens go, occupancy and B-factor stay, and only residues of six atoms or more are ligands."""
+    path = tmp_path / "model.pdb.gz"
+    path.write_bytes(gzip.compress(PDB.encode()))
+    atoms = read_atoms(path)
+    assert list(atoms.element) == ["N", "C", "C", "C", "C", "C", "C", "O", "Zn", "O"]
+    assert atoms.xyz[0] == pytest.approx([11.104, 6.134, -6.504])
+    assert (atoms.b_iso[1], atoms.occupancy[1]) == (30, 0.5)
+    assert list(atoms.backbone[:2]) == [True, False]
+    assert list(np.nonzero(atoms.ligand)[0]) == [2, 3, 4, 5, 6, 7]
+    assert atoms.volume == pytest.approx((atoms.mass * atoms.occupancy).sum() * 1.21 * 1.07)
+    empty = tmp_path / "empty.pdb"
+    empty.write_text("END\n")
+    with pytest.raises(ValueError, match="no atoms"):
+        read_atoms(empty)
+
+
+def test_cache_keeps_and_tells_apart(tmp_path):
+    """What was made is not made again; other inputs have other names."""
+    cache = Cache(tmp_path / "new")
+    made = []
+    for _ in range(2):
+        array = cache.array("k", lambda: made.append(1) or np.arange(3.0))
+    assert made == [1] and list(array) == [0, 1, 2]
+    assert cache.record("r") is None
+    cache.keep("r", {"a": None})
+    assert cache.record("r") == {"a": None}
+    a = np.arange(6)
+    assert len({digest(a), digest(a.reshape(2, 3)), digest(a.astype(np.float32)), digest(a, 1), digest(b"1")}) == 5
+    assert digest(a, 1) == digest(a.copy(), 1)
+
+
+def outcome(q=0.5, fsc=3.6) -> dict:
+    """What `evaluate` writes for two maps, the input and one model."""
+    common = {"q_backbone": 0.5, "fsc0143": 3.0, "rscc": 0.6, "cube": 0.7, "improved": 1.0, "improved_mean": 1.0}
+    one = {"q": 0.4, "fsc05": 4.0, "cc_mask": 0.7, "cc_box": 0.7, "cube_mean": 0.6, **common}
+    two = {"q": q, "fsc05": fsc, "cc_mask": 0.74, "cc_box": 0.77, "cube_mean": 0.66, **common}
+    return {"maps": {name: {"input": one, "unet": two} for name in ("a", "b")}, "resolution": {"a": 3.5, "b": 4.0},
+            "controls": {}}
+
+
+def test_bars_are_met_or_missed_by_how_much():
+    """Every bar is judged by its number."""
+    assert all(met for _, _, met in bars(outcome(), "unet"))
+    rows = {bar: (reached, met) for bar, reached, met in bars(outcome(q=0.43), "unet")}
+    assert rows["Q-score, all atoms, +0.06"] == ("0.030 (0.030 short)", False)
+    worse = [met for bar, _, met in bars(outcome(fsc=4.1), "unet") if "FSC" in bar or "coarser" in bar]
+    assert worse == [False, False]
+
+
+def test_tables_hold_every_map_and_the_mean():
+    """A row a map, a mean, and a column a figure and method."""
+    tables = group_tables(outcome())
+    q = next(text for text in tables if "Q-score" in text)
+    lines = q.splitlines()[2:]
+    assert [line.split("|")[1].strip() for line in lines] == ["map", lines[1].split("|")[1].strip(), "a", "b", "**mean**"]
+    assert "0.400" in lines[-1] and "0.500" in lines[-1]
+    assert "Bars: unet" in reach_table(outcome())[0]
+    assert not any("nan" in text for text in tables)
+
+
+def test_cube_free_maps_do_not_spoil_the_mean():
+    """A box smaller than a cube has no cube figures; means leave it out."""
+    atoms = rod()[1]
+    small = atoms.select(atoms.xyz[:, 0] < 20)
+    reference = Reference.prepare(small, DensityMap(np.zeros((24, 36, 36))), 4.0)
+    measured = evaluate_map(DensityMap(reference.expected), reference)
+    assert math.isnan(measured["cube"])

@@ -1,0 +1,191 @@
+"""Measure maps against their models: the input, sharpening, the released generator and our networks, side by side.
+
+    python -m training.evaluate --data DIR --models unet runs/new.safetensors --emgan DIR --controls --json build/evaluation.json
+
+DIR holds pairs.csv (id, resolution, split) and <id>/map.mrc.gz with <id>/model.cif.gz. Everything is measured on the 1 Å grid
+of the networks, the input resampled to it. The figures are described in `training/metrics`; those of mtriage need an
+interpreter with cctbx (`requirements/evaluate.txt`), and are left out, with a word, where there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from superem.core.density import DensityMap
+from superem.core.mrc import read_mrc
+from superem.core.predict import enhance
+from superem.core.resample import resample
+from superem.nets.store import Model, load
+
+from .baselines import ReleasedGenerator, guinier_b, sharpen
+from .metrics import Atoms, Reference, evaluate_map, read_atoms
+from .metrics.cache import Cache, digest
+from .metrics.controls import controls
+from .metrics.mtriage import WORKER, CctbxError, mtriage
+from .metrics.tables import control_table, group_tables, reach_table
+
+INPUT, SHARPENED, RELEASED = "input", "sharpened", "EM-GAN"
+DEFAULT_CCTBX = Path(".venv-evaluate/bin/python")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One map with its model, on the 1 Å grid."""
+
+    name: str
+    density: DensityMap
+    atoms: Atoms
+    resolution: float
+
+
+def read_cases(data: Path, split: str | None = "validation", ids: list[str] | None = None) -> list[Case]:
+    """Read the pairs of `data`/pairs.csv in its order: those named in `ids`, or else those of a split."""
+    with open(data / "pairs.csv", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if (row["id"] in ids if ids else row["split"] == split)]
+    if ids and len(rows) < len(set(ids)):
+        missing = ", ".join(sorted(set(ids) - {row["id"] for row in rows}))
+        raise SystemExit(f"pairs.csv has no pair named {missing}.")
+    if not rows:
+        raise SystemExit(f"pairs.csv has no pair in the split {split}.")
+    cases = []
+    for row in rows:
+        folder = data / row["id"]
+        density = resample(read_mrc(folder / "map.mrc.gz"))
+        cases.append(Case(row["id"], density, read_atoms(folder / "model.cif.gz"), float(row["resolution"])))
+    return cases
+
+
+def model_methods(names: list[str], tiling: str, rotations: int) -> dict[str, Callable[[DensityMap], DensityMap]]:
+    """Our networks by the names that tables give them: the card's, and the file's where cards share one."""
+    methods: dict[str, Callable[[DensityMap], DensityMap]] = {}
+    for name in names:
+        model = load(name)
+        label = model.card.name if model.card.name not in methods else Path(name).stem
+        if label in methods or label in (INPUT, SHARPENED, RELEASED):
+            label = f"{label} {model.sha256[:6]}"
+        methods[label] = partial(_enhance, model=model, tiling=tiling, rotations=rotations)
+    return methods
+
+
+def _enhance(density: DensityMap, model: Model, tiling: str, rotations: int) -> DensityMap:
+    return enhance(density, model, tiling=tiling, rotations=rotations, device="cpu").density
+
+
+def run(options: argparse.Namespace) -> dict:
+    """Evaluate what the options name; returns what `--json` writes."""
+    cases = read_cases(options.data, options.split, options.ids)
+    cache = Cache(options.cache)
+    ours = model_methods(options.models, options.tiling, options.rotations)
+    released = ReleasedGenerator(options.emgan, options.emgan_stride) if options.emgan else None
+    results: dict[str, dict[str, dict]] = {}
+    found: dict[str, dict[str, dict]] = {}
+    jobs = []
+    for case in cases:
+        started = time.monotonic()
+        reference = Reference.prepare(case.atoms, case.density, case.resolution)
+        maps = {INPUT: case.density, SHARPENED: sharpen(case.density, case.resolution)}
+        if released:
+            volume = reference.atoms.volume
+            key = digest("released", released.identity, case.density.array, volume)
+            array = cache.array(key, partial(released.enhance, case.density, volume))
+            maps[RELEASED] = DensityMap(array, case.density.origin, case.density.step, case.density.rotation)
+        maps |= {label: method(case.density) for label, method in ours.items()}
+        before = evaluate_map(case.density, reference)
+        results[case.name] = {}
+        for label, density in maps.items():
+            measured = evaluate_map(density, reference, before)
+            measured.pop("cubes")
+            results[case.name][label] = measured
+            jobs.append((case, label, density, reference.atoms))
+        results[case.name][SHARPENED]["b_factor"] = guinier_b(case.density, case.resolution)
+        if options.controls:
+            found[case.name] = {
+                label: controls(case.density, maps[label], reference, case.resolution, method)
+                for label, method in ours.items()
+            }
+        seconds = time.monotonic() - started
+        say(f"{case.name}: {len(reference.atoms)} atoms, {len(reference.starts)} cubes, {seconds:.0f} s")
+    notes = measure_with_cctbx(options.cctbx, jobs, results, cache, options.cctbx_qscore)
+    for note in notes:
+        say(note)
+    cards = {label: load(name).sha256 for label, name in zip(ours, options.models, strict=True)}
+    return {"resolution": {case.name: case.resolution for case in cases}, "maps": results, "controls": found,
+            "notes": notes, "models": cards, "tiling": options.tiling, "rotations": options.rotations}
+
+
+def say(text: str) -> None:
+    """Tell of progress, apart from the tables."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def measure_with_cctbx(python: Path | None, jobs: list, results: dict, cache: Cache, qscore: bool) -> list[str]:
+    """Add cctbx's figures to `results`; returns what the reader must be told."""
+    python = python or (DEFAULT_CCTBX if DEFAULT_CCTBX.exists() else None)
+    if python is None:
+        return ["mtriage was not run: no interpreter with cctbx was named (--cctbx); fsc05 and fsc0143 are our own."]
+    keys = [digest(WORKER.read_bytes(), density.array, atoms.xyz, atoms.b_iso, case.resolution, qscore)
+            for case, _, density, atoms in jobs]
+    missing = [n for n, key in enumerate(keys) if cache.record(key) is None]
+    maps = [(jobs[n][2], jobs[n][3], jobs[n][0].resolution) for n in missing]
+    try:
+        for n, record in zip(missing, mtriage(python, maps, qscore), strict=True):
+            cache.keep(keys[n], record)
+    except CctbxError as error:
+        return [f"mtriage was not run: {error}"]
+    for key, (case, label, _, _) in zip(keys, jobs, strict=True):
+        results[case.name][label].update(cache.record(key) or {})
+    return []
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
+    parser.add_argument("--split", default="validation", help="pairs of this split (%(default)s)")
+    parser.add_argument("--ids", nargs="+", help="these pairs, whatever their split")
+    parser.add_argument("--models", nargs="*", default=[], metavar="MODEL", help="names of bundled models, or weights files")
+    parser.add_argument("--tiling", default="normal", help="of our models (%(default)s)")
+    parser.add_argument("--rotations", type=int, default=1, help="orientations our models average over: 1, 4, 8 or 24")
+    parser.add_argument("--emgan", type=Path, metavar="DIR",
+                        help="checkout of the released generator; its weights are a pickle, which can run code: "
+                             "name only a folder you trust")
+    parser.add_argument("--emgan-stride", type=int, default=6, help="stride of its cubes (%(default)s)")
+    parser.add_argument("--controls", action="store_true", help="run the negative controls with our models")
+    parser.add_argument("--cctbx", type=Path, metavar="PYTHON",
+                        help=f"interpreter that has cctbx-base ({DEFAULT_CCTBX}, if it is there)")
+    parser.add_argument("--cctbx-qscore", action="store_true", help="cctbx's Q-score too, to check ours (slow)")
+    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"),
+                        help="folder for what can be reused (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch (%(default)s)")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--markdown", type=Path, help="write the tables here too")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Evaluate and print."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    outcome = run(options)
+    text = "\n\n".join([*group_tables(outcome), *control_table(outcome), *reach_table(outcome), *outcome["notes"]])
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(outcome, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

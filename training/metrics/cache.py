@@ -1,0 +1,48 @@
+"""Keeps what is slow to make and depends on nothing but its inputs, in files named by a digest of those."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+
+def digest(*parts: object) -> str:
+    """Hexadecimal digest of arrays, bytes, and whatever else has a faithful `repr`."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(repr((part.shape, part.dtype.str)).encode() + np.ascontiguousarray(part).tobytes())
+        else:
+            total.update(part if isinstance(part, bytes) else repr(part).encode())
+        total.update(b"\0")
+    return total.hexdigest()[:32]
+
+
+class Cache:
+    """A folder of arrays and of records (dicts of plain values)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def array(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return the array kept under `key`, made now if there is none."""
+        path = self.folder / f"{key}.npy"
+        if not path.exists():
+            part = path.with_suffix(".part.npy")  # a run that is broken off leaves no half array under the name
+            np.save(part, make())
+            part.replace(path)
+        return np.load(path)
+
+    def record(self, key: str) -> dict | None:
+        """Return the record kept under `key`, or None."""
+        path = self.folder / f"{key}.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def keep(self, key: str, record: dict) -> None:
+        """Keep a record under `key`."""
+        (self.folder / f"{key}.json").write_text(json.dumps(record))

@@ -1,0 +1,147 @@
+"""Tables of what was measured, and the bars that a model must pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+Maps = dict[str, dict[str, dict]]
+
+#: Metric groups: title, then (key, heading, decimals).
+GROUPS = (
+    ("Resolution against the model, Å (mtriage, masked)",
+     (("d_fsc05", "FSC 0.5", 2), ("d_fsc0143", "FSC 0.143", 2), ("d_model", "d_model", 1))),
+    ("Resolution against the model, Å (one mask for all maps)", (("fsc05", "FSC 0.5", 2), ("fsc0143", "FSC 0.143", 2))),
+    ("Q-score", (("q", "all atoms", 3), ("q_backbone", "backbone", 3))),
+    ("Correlation with the model's map (CC_mask, CC_box) and with HR within 3 Å",
+     (("cc_mask", "CC_mask", 3), ("cc_box", "CC_box", 3), ("rscc", "HR, 3 Å", 3))),
+    ("Cubes of 25³ Å: mean correlation with HR, plain and about the mean",
+     (("cube", "plain", 3), ("cube_mean", "about mean", 3))),
+    ("Cubes of 25³ Å: fraction improved", (("improved", "plain", 3), ("improved_mean", "about mean", 3))),
+    ("cctbx's own figures, to check ours",
+     (("cctbx_cc_mask", "CC_mask", 3), ("cctbx_cc_box", "CC_box", 3), ("cctbx_q", "Q-score", 3))),
+)
+
+BASELINES = ("input", "sharpened", "EM-GAN")
+
+CONTROLS = (
+    ("noise", "noise above level", 4), ("noise_input", "(input)", 4), ("phases", "phases above level", 4),
+    ("phases_input", "(input)", 4), ("deleted", "deleted domain returns", 3), ("ligand", "ligand keeps", 3),
+)
+
+
+def table(heads: list[str], rows: Iterable[list[str]]) -> str:
+    """Markdown table with aligned columns, the first to the left and the others to the right."""
+    rows = [heads, *rows]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(heads))]
+    lines = ["| " + " | ".join(c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in
+                               enumerate(zip(row, widths, strict=True))) + " |" for row in rows]
+    rule = "|" + "|".join("-" * (w + 2) if n == 0 else "-" * (w + 1) + ":" for n, w in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def number(value: float | None, decimals: int) -> str:
+    """A figure, or a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def values(maps: Maps, method: str, key: str) -> np.ndarray:
+    """One figure of one method on all maps; NaN where it was not measured."""
+    found = [maps[name][method].get(key) for name in maps]
+    return np.array([np.nan if value is None else value for value in found], float)
+
+
+def mean(maps: Maps, method: str, key: str) -> float:
+    """Mean over the maps that have the figure; NaN if none has."""
+    all_values = values(maps, method, key)
+    return float(np.nanmean(all_values)) if np.isfinite(all_values).any() else float("nan")
+
+
+def group_tables(outcome: dict) -> list[str]:
+    """One table a metric group: a row a map and their mean, a column a figure and method."""
+    maps: Maps = outcome["maps"]
+    methods = list(next(iter(maps.values())))
+    parts = []
+    for title, figures in GROUPS:
+        columns = [(method, key, head, decimals) for key, head, decimals in figures for method in methods
+                   if np.isfinite(mean(maps, method, key)) and not (method == "input" and key.startswith("improved"))]
+        if not columns:
+            continue
+        heads = ["map", "reported Å", *(f"{head}: {method}" for method, _, head, _ in columns)]
+        rows = [[name, number(outcome["resolution"][name], 2), *(number(maps[name][method].get(key), decimals)
+                 for method, key, _, decimals in columns)] for name in maps]
+        rows.append(["**mean**", "", *(number(mean(maps, method, key), decimals) for method, key, _, decimals in columns)])
+        parts.append(f"### {title}\n\n{table(heads, rows)}")
+    return parts
+
+
+def control_table(outcome: dict) -> list[str]:
+    """Negative controls, a row a map and model; none if they were not run."""
+    rows = [[name, label, *(number(found[key], decimals) for key, _, decimals in CONTROLS)]
+            for name, labels in outcome["controls"].items() for label, found in labels.items()]
+    if not rows:
+        return []
+    heads = ["map", "model", *(head for _, head, _ in CONTROLS)]
+    return [f"### Negative controls\n\n{table(heads, rows)}"]
+
+
+def reach_table(outcome: dict) -> list[str]:
+    """For each of our models: the bars it must pass, what it reaches, and by how much it misses."""
+    maps: Maps = outcome["maps"]
+    methods = list(next(iter(maps.values())))
+    parts = []
+    for model in [method for method in methods if method not in BASELINES]:
+        rows = [[bar, reached, "met" if met else "missed"] for bar, reached, met in bars(outcome, model)]
+        parts.append(f"### Bars: {model}\n\n{table(['bar', 'reached', ''], rows)}")
+    return parts
+
+
+def bars(outcome: dict, model: str) -> list[tuple[str, str, bool]]:
+    """(bar, what was reached, whether it is met) for one model."""
+    maps: Maps = outcome["maps"]
+    fsc = "d_fsc05" if np.isfinite(mean(maps, "input", "d_fsc05")) else "fsc05"
+    rows: list[tuple[str, str, bool]] = []
+
+    def gain(key: str, sign: int = 1) -> np.ndarray:
+        return sign * (values(maps, model, key) - values(maps, "input", key))
+
+    def bar(text: str, reached: float, least: float, decimals: int = 3) -> None:
+        rows.append((text, f"{reached:.{decimals}f}" + ("" if reached >= least else f" ({least - reached:.{decimals}f} short)"),
+                     bool(reached >= least)))
+
+    bar(f"{'mtriage' if fsc == 'd_fsc05' else 'own'} masked FSC = 0.5 finer by 0.35 Å", np.nanmean(gain(fsc, -1)), 0.35, 2)
+    bar("  on the worst map no coarser than 0.05 Å", np.nanmin(gain(fsc, -1)), -0.05, 2)
+    bar("Q-score, all atoms, +0.06", gain("q").mean(), 0.06)
+    bar("  on the worst map not down by over 0.01", gain("q").min(), -0.01)
+    bar("cubes improved, 98 % (plain)", mean(maps, model, "improved"), 0.98)
+    bar("mean cube correlation about the mean +0.05", np.nanmean(gain("cube_mean")), 0.05)
+    bar("CC_mask +0.03", gain("cc_mask").mean(), 0.03)
+    bar("CC_box +0.06", gain("cc_box").mean(), 0.06)
+    if fsc == "d_fsc05":
+        bar("d_model finer by 1.0 Å", np.nanmean(gain("d_model", -1)), 1.0, 2)
+    if "EM-GAN" in next(iter(maps.values())):
+        for key, sign in ((fsc, -1), ("q", 1), ("improved", 1), ("cube_mean", 1), ("cc_mask", 1), ("cc_box", 1), ("d_model", -1)):
+            lead = sign * (values(maps, model, key) - values(maps, "EM-GAN", key))
+            if not np.isfinite(lead).any():
+                continue
+            better = int((lead > 0).sum())
+            text = f"{key} better than EM-GAN on the mean"
+            least = 0
+            if key in (fsc, "q", "cc_mask"):
+                least = math.ceil(len(maps) * 4 / 6)
+                text += f" and on {least} of {len(maps)} maps"
+            met = bool(np.nanmean(lead) > 0 and better >= least)
+            rows.append((text, f"{np.nanmean(lead):+.3f}, {better} of {len(maps)}", met))
+    found = [labels[model] for labels in outcome["controls"].values()]
+    worst: tuple[tuple[str, str, Callable, float, int], ...] = (
+        ("noise", "of a noise box above the level under 1 % (worst map)", max, 0.01, -1),
+        ("phases", "of a phase-randomised map above the level under 1 % (worst map)", max, 0.01, -1),
+        ("deleted", "of a deleted domain returns under 5 % (worst map)", max, 0.05, -1),
+        ("ligand", "of a ligand's correlation kept, 90 % (worst map)", min, 0.9, 1),
+    )
+    for key, text, pick, limit, sign in worst if found else ():
+        reached = pick(control[key] for control in found)
+        rows.append((text, f"{100 * reached:.1f} %", bool(sign * (reached - limit) >= 0)))
+    return rows
