@@ -33,7 +33,7 @@ def start_session() -> Any:
     import chimerax
 
     _name_folders(chimerax, home)
-    from chimerax.core import attributes, core_settings, toolshed, tools, undo
+    from chimerax.core import attributes, core_settings, tools, toolshed, undo
     from chimerax.core.session import Session
 
     session = Session("ChimeraX")
@@ -66,7 +66,7 @@ def open_map(session: Any, path: str | Path) -> Any:
 
     path = Path(path)
     if path.suffix == ".gz":
-        plain = Path(session.scratch, path.stem)
+        plain = Path(tempfile.mkdtemp(dir=session.scratch), path.stem)
         plain.write_bytes(gzip.decompress(path.read_bytes()))
         path = plain
     models, _message = open_models(session, str(path))
@@ -131,11 +131,13 @@ def _describe_library(shed: Any) -> None:
 
 
 def _register_library(session: Any) -> None:
+    from chimerax import surface
     from chimerax.core.commands import toolshed as toolshed_commands
     from chimerax.map import volumecommand
     from chimerax.map_filter import vopcommand
     from chimerax.std_commands import close, move, turn, usage
 
+    surface.bundle_api.initialize(session, None)
     volumecommand.register_volume_command(session.logger)
     vopcommand.register_volume_filtering_subcommands(session.logger)
     for module in (close, move, turn, usage, toolshed_commands):
@@ -180,6 +182,7 @@ class UI:
         self.calls: queue.Queue = queue.Queue()
 
     def thread_safe(self, function: Any, *args: Any, **keywords: Any) -> None:
+        """Have the main thread call the function, in `run_until`."""
         self.calls.put((function, args, keywords))
 
     def run_until(self, condition: Any, timeout: float = 60) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from chimerax.core.commands import Bounded, BoolArg, CmdDesc, EnumOf, IntArg, ModelIdArg, StringArg, register as register_command
+from chimerax.core.commands import BoolArg, Bounded, CmdDesc, EnumOf, IntArg, ModelIdArg, StringArg
+from chimerax.core.commands import register as register_command
 from chimerax.core.errors import UserError
 from chimerax.map.mapargs import MapRegionArg, MapsArg, MapStepArg
 

@@ -230,7 +230,7 @@ class Job(Task):
             self._end("terminated")
             return
         try:
-            self._density = volumes.density_of(self.request.volume, self.request.step, self.request.subregion)
+            density = volumes.density_of(self.request.volume, self.request.step, self.request.subregion)
         except MapError as error:
             self._fail(str(error))
             return
@@ -238,19 +238,23 @@ class Job(Task):
         announce(self.session)
         self._terminate = self._cancelled
         self._set("running", "loading")
-        self._thread = threading.Thread(target=self.run, daemon=True, name=str(self))
+        self._thread = threading.Thread(target=self._work, args=(density,), daemon=True, name=str(self))
         self._thread.start()
 
     def run(self, *_args: Any, **_keywords: Any) -> None:
+        """Not used; Task declares it abstract."""
+        raise NotImplementedError
+
+    def _work(self, density: DensityMap) -> None:
         """Compute, on the worker thread, and hand over to the main thread whatever happens."""
         thread_safe = self._queue.session.ui.thread_safe
         meter = Meter(lambda *progress: thread_safe(self._progressed, *progress), self._cancelled.is_set)
         outcome: Any
         try:
-            outcome = predict(self._density, self.request.settings, meter)
+            outcome = predict(density, self.request.settings, meter)
         except BaseException as error:  # kept for the main thread, which reports it
             outcome = error
-        thread_safe(self._finish, outcome)
+        thread_safe(self._finish, density, outcome)
 
     def cancel(self) -> None:
         """Stop the job; a running one ends with the batch that it is in."""
@@ -264,7 +268,7 @@ class Job(Task):
         """Cancel; what `taskman` and the Task Manager call."""
         self.cancel()
 
-    def _finish(self, outcome: Any) -> None:
+    def _finish(self, density: DensityMap, outcome: Any) -> None:
         volume = self.request.volume
         if not volume.deleted:
             volume.remove_volume_change_callback(self._volume_changed)
@@ -275,12 +279,12 @@ class Job(Task):
         elif isinstance(outcome, BaseException):
             self._fail(f"superem stopped at an unexpected error: {outcome}", outcome)
         else:
-            self._show(outcome)
+            self._show(density, outcome)
 
-    def _show(self, enhanced: Any) -> None:
+    def _show(self, density: DensityMap, enhanced: Any) -> None:
         self._set("running", "showing")
         try:
-            self.result, self.lines = show(self.session, self.request, self._density, enhanced)
+            self.result, self.lines = show(self.session, self.request, density, enhanced)
         except Exception as error:
             self._fail(f"superem could not show its result: {error}", error)
             return
@@ -299,7 +303,6 @@ class Job(Task):
         self._end("failed")
 
     def _end(self, state: str) -> None:
-        self._density = None
         self.end_time = datetime.now()
         if state == "terminated":
             why = "its map was closed" if self.request.volume.deleted else "it was cancelled"

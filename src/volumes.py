@@ -38,8 +38,8 @@ def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap
     data = volume.data
     return DensityMap(
         np.array(matrix, np.float32),
-        origin=tuple(float(x) for x in data.ijk_to_xyz(first)),
-        step=tuple(float(s * n) for s, n in zip(data.step, ijk_step)),
+        origin=_three(data.ijk_to_xyz(first)),
+        step=_three(np.multiply(data.step, ijk_step)),
         rotation=np.array(data.rotation, float),
         name=f"{volume.name} #{volume.id_string}",
     )
@@ -144,6 +144,11 @@ def _level_by_rank(old: DensityMap, new: DensityMap, level: float) -> float:
     """Level of `new` above which the same fraction of the box lies as above `level` in `old`."""
     fraction = np.count_nonzero(old.array >= level) / old.array.size
     return level_for_volume(new.array, fraction * new.array.size * new.voxel_volume, new.step)
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    x, y, z = values
+    return float(x), float(y), float(z)
 
 
 def _style(volume: Any) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from build_wheel import build
 from chimerax_library import draw_frame, start_session
 from made_maps import add_map

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from made_maps import add_map, blobs
 
 

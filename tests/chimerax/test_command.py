@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from made_maps import add_map
 
 
@@ -94,7 +95,8 @@ def test_usage(run, session):
     """`usage superem` lists the keywords as users type them."""
     run("usage superem")
     text = session.log.text()
-    for keyword in ("device", "model", "tiling", "rotations", "batchSize", "grid", "subregion", "step", "modelId", "hideMaps", "block"):
+    for keyword in ("device", "model", "tiling", "rotations", "batchSize", "grid", "subregion", "step", "modelId",
+                    "hideMaps", "block"):
         assert keyword in text
 
 

@@ -6,6 +6,7 @@ the same positions of the scene, with ChimeraX's own interpolation.
 
 import numpy as np
 import pytest
+
 from chimerax_library import open_map
 from made_maps import add_map, blobs
 

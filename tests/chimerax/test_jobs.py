@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+
 from made_maps import add_map, blobs
 
 
@@ -78,7 +79,8 @@ def test_same_result_as_blocking(run, session, volume, weights, submit):
 def test_one_at_a_time(session, submit, queue, gate):
     """The second job waits for the first; both report their states on the main thread."""
     seen = []
-    handler = queue.triggers.add_handler("changed", lambda _n, job: seen.append((threading.current_thread(), job, str(job.state))))
+    handler = queue.triggers.add_handler(
+        "changed", lambda _name, job: seen.append((threading.current_thread(), job, str(job.state))))
     first, second = submit(add_map(session)), submit(add_map(session))
     wait(session, lambda: running(first))
     assert second.state == "pending" and queue.list() == [first, second]
