@@ -6,17 +6,21 @@ dragged the same changes are made directly, for a command at every step would fi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from chimerax.core.commands import run
 
+from ..core.levels import level_for_volume
 from ..volumes import contoured_volume, density_of
 
 #: The level slider goes from a quarter of the volume enclosed at its middle to four times as much.
 VOLUME_RANGE = 4.0
-#: Contouring a larger map repeatedly takes seconds; its levels are found from its histogram.
-FAST_ABOVE = 4_000_000  # voxels
+#: ChimeraX's encloseVolume contours a map some twenty times, which takes seconds for one of more voxels than this.
+BISECTED = 4_000_000
+#: Voxels that are ranked to find a level quickly.
+SAMPLE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,11 @@ class Pair:
 
     before: Any
     after: Any
+
+    @property
+    def maps(self) -> tuple[Any, Any]:
+        """Both maps."""
+        return self.before, self.after
 
     @property
     def session(self) -> Any:
@@ -39,8 +48,7 @@ class Pair:
     @property
     def usable(self) -> bool:
         """Whether these are two maps that are still open."""
-        maps = (self.before, self.after)
-        return self.before is not self.after and not any(m is None or m.deleted or m.id is None for m in maps)
+        return self.before is not self.after and not any(m is None or m.deleted or m.id is None for m in self.maps)
 
     # Which of both is seen
 
@@ -64,7 +72,7 @@ class Pair:
 
     def preview_blend(self, percent: float) -> None:
         """Do what `blend` does without a command."""
-        for volume, transparency in zip((self.before, self.after), self.transparencies(percent), strict=True):
+        for volume, transparency in zip(self.maps, self.transparencies(percent), strict=True):
             volume.display = True
             volume.set_transparency(round(255 * (100 - transparency) / 100))
 
@@ -84,26 +92,28 @@ class Pair:
 
     # Levels
 
+    @property
+    def contoured(self) -> bool:
+        """Whether both maps are shown as surfaces, not as images."""
+        return all(any(s.display for s in volume.surfaces) for volume in (self.before, self.after))
+
     def enclosed_volume(self) -> float | None:
-        """Volume in Å³ inside the lowest contour of `before`; None where it is shown as an image or not contoured."""
-        levels = [s.level for s in self.before.surfaces]
-        if not levels or not self.after.surfaces:
+        """Volume in Å³ inside the lowest contour of `before`; None where there is no contour."""
+        if not self.contoured:
             return None
-        return contoured_volume(density_of(self.before), min(levels)) or None
+        return contoured_volume(density_of(self.before), min(s.level for s in self.before.surfaces)) or None
 
     def enclose(self, volume: float) -> None:
         """Contour both maps so that each encloses `volume` Å³."""
-        method = "fastEncloseVolume" if self._large() else "encloseVolume"
-        self._run(f"volume {self.spec} {method} {volume:.6g}")
+        if max(math.prod(v.data.size) for v in self.maps) <= BISECTED:
+            self._run(f"volume {self.spec} encloseVolume {volume:.6g}")
+        else:
+            self._run("; ".join(f"volume #{v.id_string} level {_quick_level(v, volume):.6g}" for v in self.maps))
 
     def preview_enclose(self, volume: float) -> None:
         """Do nearly what `enclose` does, quickly and without a command."""
-        for each in (self.before, self.after):
-            each.set_parameters(surface_levels=[each.surface_level_for_enclosed_volume(volume, rank_method=True)])
-
-    def _large(self) -> bool:
-        sizes = [nx * ny * nz for nx, ny, nz in (v.data.size for v in (self.before, self.after))]
-        return max(sizes) > FAST_ABOVE
+        for each in self.maps:
+            each.set_parameters(surface_levels=[_quick_level(each, volume)])
 
     def _run(self, command: str) -> None:
         run(self.session, command)
@@ -112,6 +122,13 @@ class Pair:
 def volume_at(place: float, middle: float) -> float:
     """Volume in Å³ for a place from 0 to 1 of the level slider whose middle is `middle` Å³; to the right is less."""
     return middle * VOLUME_RANGE ** (1 - 2 * place)
+
+
+def _quick_level(volume: Any, enclosed: float) -> float:
+    """Level above which `enclosed` Å³ of a map lie, by counting the voxels of an even sample of it."""
+    matrix = volume.full_matrix()
+    every = max(1, math.ceil((matrix.size / SAMPLE) ** (1 / 3)))
+    return level_for_volume(matrix[::every, ::every, ::every], enclosed, [s * every for s in volume.data.step])
 
 
 def save_command(volume: Any, path: str) -> str:

@@ -118,7 +118,7 @@ class CompareBox(QGroupBox):
         pair = self.pair
         for widget in (self.flip, self.beside, self.blend):
             widget.setEnabled(pair is not None)
-        self.level.setEnabled(pair is not None and bool(pair.before.surfaces and pair.after.surfaces))
+        self.level.setEnabled(pair is not None and pair.contoured)
         self.save.setEnabled(self.after.value is not None)
         self.lay_together()
         self._volume.setText(LEVEL_HINT)
@@ -164,7 +164,7 @@ class CompareBox(QGroupBox):
 
         Where the level was changed elsewhere, in the Volume Viewer or by a command, the slider goes on from there.
         """
-        if self._middle is None or not pair.before.surfaces or pair.before.surfaces[0].level != self._level:
+        if self._middle is None or not pair.contoured or pair.before.surfaces[0].level != self._level:
             now = pair.enclosed_volume()
             if now is None:
                 return None
@@ -172,7 +172,7 @@ class CompareBox(QGroupBox):
         return volume_at(self.level.value() / STEPS, self._middle)
 
     def _left_at(self, pair: Pair, volume: float) -> None:
-        self._level = pair.before.surfaces[0].level if pair.before.surfaces else None
+        self._level = pair.before.surfaces[0].level if pair.contoured else None
         self._place = self.level.value()
         self._volume.setText(f"Both levels enclose {volume:,.0f} Å³.")
 

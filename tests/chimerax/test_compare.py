@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+
 from made_maps import add_map, blobs
+from panels import draw
 
 
 @pytest.fixture
@@ -12,12 +14,13 @@ def pair(session):
     from chimerax.std_commands import hide, show, transparency
     from chimerax.superem.panel.compare import Pair
 
+    draw(session)
     for module in (hide, show, transparency):
         module.register_command(session.logger)
     before, after = add_map(session, name="before"), add_map(session, blobs() ** 2, name="after")
     for volume in (before, after):
         run(session, f"volume #{volume.id_string} level 0.3 style surface")
-        volume.update_drawings()
+    draw(session)
     return Pair(before, after)
 
 

@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+
 from stand_ins import install
 from stand_ins.interface import RECORDED
 

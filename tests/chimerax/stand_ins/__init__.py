@@ -10,6 +10,8 @@ import sys
 import types
 from typing import Any
 
+application: Any = None  # Qt has one, and it must outlive every widget
+
 
 def install() -> Any:
     """Put the stand-ins in place and return the QApplication."""
@@ -30,7 +32,9 @@ def install() -> Any:
         ui.MainToolWindow = widgets.MainToolWindow  # type: ignore[attr-defined]
     from PyQt6.QtWidgets import QApplication
 
-    return QApplication.instance() or QApplication(["superem-tests"])
+    global application
+    application = application or QApplication(["superem-tests"])
+    return application
 
 
 def _package(name: str) -> types.ModuleType:

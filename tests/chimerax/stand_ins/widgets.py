@@ -49,7 +49,8 @@ class ModelMenuButton(QPushButton):
         self._no_value_button_text = no_value_button_text
         self._value = None
         self._handlers = [session.triggers.add_handler(t, self._items_change) for t in (ADD_MODELS, REMOVE_MODELS)]
-        self.destroyed.connect(lambda handlers=self._handlers: [h.remove() for h in handlers])
+        handlers = self._handlers
+        self.destroyed.connect(lambda *_: [handler.remove() for handler in handlers])
         self._items_change()
 
     @property

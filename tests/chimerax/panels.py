@@ -1,5 +1,6 @@
 """The panel in a test: ChimeraX's session with real Qt widgets in it."""
 
+import sys
 import time
 from typing import Any
 
@@ -12,10 +13,24 @@ def give_window(session: Any, patch: Any) -> Any:
     from chimerax.superem.settings import panel_settings
 
     patch.setattr(session.ui, "is_gui", True)
+    patch.setattr(sys, "excepthook", lambda *error: session.logger.report_exception(exc_info=error))  # as ChimeraX does
     patch.setattr(session.ui, "remove_tool", lambda tool: tool.tool_window.destroy(), raising=False)
-    patch.setattr(session.ui, "set_tool_shown", lambda tool, shown: setattr(tool.tool_window, "shown", shown), raising=False)
+    patch.setattr(session.ui, "set_tool_shown", lambda tool, shown: _set_shown(session, tool, shown), raising=False)
+    # The Volume Viewer opens with the first map where there is a window; it is none of the panel's business.
+    patch.setattr("chimerax.map.volume_viewer.show_volume_dialog", lambda _session: None)
     panel_settings(session).reset()
+    draw(session)
     return application
+
+
+def draw(session: Any) -> None:
+    """Tell that a frame is about to be drawn, as a window does all the time: maps contour themselves then."""
+    session.triggers.activate_trigger("graphics update", session.main_view)
+
+
+def _set_shown(session: Any, tool: Any, shown: bool) -> None:
+    if tool in session.tools.list():
+        tool.tool_window.shown = shown
 
 
 def open_panel(session: Any) -> Any:
@@ -27,11 +42,14 @@ def open_panel(session: Any) -> Any:
 
 def wait(session: Any, condition: Any, timeout: float = 60) -> bool:
     """Serve Qt and the calls from other threads until `condition()` or `timeout` seconds."""
+    from Qt.QtCore import QEvent
     from Qt.QtWidgets import QApplication
 
     end = time.monotonic() + timeout
     while time.monotonic() < end:
+        draw(session)
         QApplication.processEvents()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # else left to an event loop, which tests lack
         if session.ui.run_until(condition, timeout=0.02):
             QApplication.processEvents()
             return True
