@@ -8,6 +8,7 @@ maps at levels that enclose the same volume, and the table that it prints.
 import argparse
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ TITLE = "Rotavirus VP6, EMD-1461, 3.8 Å"
 MOLECULE = 397 * 110 * 1.21
 OUTPUT = ROOT / "demo-output"
 GREY, BLUE = (0.66, 0.68, 0.72), (0.36, 0.60, 0.84)
-PANEL = 760  # pixels
+PANEL = 640  # pixels
 #: View: the trimer axis is near vertical, the close-up is on the helices of the lower domain.
 TURN = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
 CLOSE = (0.0, -14.0, 4.0)
@@ -102,13 +103,14 @@ def picture(before: Any, after: Any) -> Image.Image:
     captions = (f"{TITLE}\nas deposited, level {before.surfaces[0].level:.3g}",
                 f"after superem, level {after.surfaces[0].level:.3g}\nthe same enclosed volume, {enclosed(after):,.0f} Å³")
     canvas = Image.new("RGB", (2 * PANEL, 2 * PANEL + 90), "white")
-    font = ImageFont.load_default(size=24)
+    # Pillow's own font has no Å; matplotlib brings one that has.
+    font = ImageFont.truetype(str(files("matplotlib") / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), 22)
     for column, (surface, caption) in enumerate(zip(shown, captions, strict=True)):
         ImageDraw.Draw(canvas).multiline_text((column * PANEL + 20, 14), caption, fill="black", font=font, spacing=8)
         whole = surface.turned(TURN, center)
         canvas.paste(draw(whole, half, PANEL, (half, -half)), (column * PANEL, 90))
         close = surface.turned(TURN, center + np.array(CLOSE) @ TURN)
-        canvas.paste(draw(close, 15, PANEL, (7, -9)), (column * PANEL, 90 + PANEL))
+        canvas.paste(draw(close, 19, PANEL, (8, -10)), (column * PANEL, 90 + PANEL))
     return canvas
 
 
