@@ -55,7 +55,7 @@ _OFFERED = {"tiling": TILINGS, "subregion": REGIONS, "grid": GRIDS, "rotations":
 
 def from_state(state: Mapping[str, Any]) -> Choices:
     """Read what `state` made, by this or another version of the bundle; what is not understood is left at its default."""
-    kept = {}
+    kept: dict[str, Any] = {}
     for field in fields(Choices):
         value = state.get(field.name)
         if type(value) is type(getattr(DEFAULT, field.name)) and value in _OFFERED.get(field.name, (value,)):

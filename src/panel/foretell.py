@@ -29,7 +29,8 @@ def question(volume: Any, choices: Choices) -> Question:
     """Ask about a run on a Volume, or on what is shown of it."""
     (i0, j0, k0), (i1, j1, k1), _step = volume.subregion((1, 1, 1), choices.subregion)
     shape = (k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
-    return Question(shape, tuple(float(s) for s in volume.data.step), choices)
+    x, y, z = (float(s) for s in volume.data.step)
+    return Question(shape, (x, y, z), choices)
 
 
 def find_devices(_asked: Any) -> list[Device] | str:
