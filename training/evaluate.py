@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> dict:
             }
         seconds = time.monotonic() - started
         say(f"{case.name}: {len(reference.atoms)} atoms, {len(reference.starts)} cubes, {seconds:.0f} s")
-    notes = measure_with_cctbx(options.cctbx, jobs, results, cache, options.cctbx_qscore)
+    notes = [] if options.fast else measure_with_cctbx(options.cctbx, jobs, results, cache, options.cctbx_qscore)
     for note in notes:
         say(note)
     cards = {label: load(name).sha256 for label, name in zip(ours, options.models, strict=True)}
@@ -141,7 +141,7 @@ def measure_with_cctbx(python: Path | None, jobs: list, results: dict, cache: Ca
     maps = [(jobs[n][2], jobs[n][3], jobs[n][0].resolution) for n in missing]
     try:
         for n, record in zip(missing, mtriage(python, maps, qscore), strict=True):
-            cache.keep(keys[n], record)
+            cache.keep(keys[n], record)  # at once, so that a run that is broken off goes on where it was
     except CctbxError as error:
         return [f"mtriage was not run: {error}"]
     for key, (case, label, _, _) in zip(keys, jobs, strict=True):
@@ -165,6 +165,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--controls", action="store_true", help="run the negative controls with our models")
     parser.add_argument("--cctbx", type=Path, metavar="PYTHON",
                         help=f"interpreter that has cctbx-base ({DEFAULT_CCTBX}, if it is there)")
+    parser.add_argument("--fast", action="store_true", help="leave mtriage out: what is measured while training")
     parser.add_argument("--cctbx-qscore", action="store_true", help="cctbx's Q-score too, to check ours (slow)")
     parser.add_argument("--cache", type=Path, default=Path("build/evaluation"),
                         help="folder for what can be reused (%(default)s)")

@@ -2,6 +2,8 @@
 
 import gzip
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from training.metrics.controls import (
     with_glycan,
     without_domain,
 )
+from training.metrics.mtriage import CctbxError, mtriage
 from training.metrics.tables import bars, group_tables, reach_table
 
 
@@ -52,16 +55,27 @@ def radial_power(array):
     return np.bincount(shell, (np.abs(np.fft.rfftn(array)) ** 2).ravel())[1:6]
 
 
-@pytest.mark.parametrize("make", [shaped_noise, randomised_phases])
-def test_noise_has_the_maps_spectrum_and_nothing_of_its_shape(case, make):
+def test_randomised_phases_keep_amplitudes_and_nothing_of_the_shape(case):
     """Same mean, deviation and radial power, no correlation, and the same again from the same seed."""
     density = case[0]
-    noise = make(density, np.random.default_rng(7))
-    assert noise.array.mean() == pytest.approx(density.array.mean(), abs=1e-6)
-    assert noise.array.std() == pytest.approx(density.array.std(), rel=1e-4)
-    assert radial_power(noise.array) == pytest.approx(radial_power(density.array), rel=0.5)
-    assert abs(np.corrcoef(noise.array.ravel(), density.array.ravel())[0, 1]) < 0.15
-    assert np.array_equal(noise.array, make(density, np.random.default_rng(7)).array)
+    noise = randomised_phases(density, np.random.default_rng(7))
+    assert abs(noise.array.mean()) == pytest.approx(abs(density.array.mean()), abs=1e-6)
+    assert noise.array.std() == pytest.approx(density.array.std(), rel=0.02)
+    assert radial_power(noise.array) == pytest.approx(radial_power(density.array), rel=0.02)
+    assert abs(np.corrcoef(noise.array.ravel(), density.array.ravel())[0, 1]) < 0.2
+    assert np.array_equal(noise.array, randomised_phases(density, np.random.default_rng(7)).array)
+
+
+def test_shaped_noise_is_as_strong_as_the_maps_own(case):
+    """Noise of a known deviation, added to a model's map, is found again; a map without any gives hardly any."""
+    density, _, reference = case
+    rng = np.random.default_rng(4)
+    strength = 0.5 * density.array[reference.inside].std()
+    noisy = DensityMap(density.array + strength * rng.standard_normal(density.shape))
+    found = shaped_noise(noisy, reference, rng).array
+    assert found.std() == pytest.approx(strength, rel=0.3)
+    assert abs(np.corrcoef(found.ravel(), density.array.ravel())[0, 1]) < 0.1
+    assert shaped_noise(density, reference, rng).array.std() < 0.5 * strength
 
 
 def test_matched_level_encloses_the_molecule(case):
@@ -104,8 +118,8 @@ def test_controls_of_a_network_that_does_nothing(case):
     found = controls(density, density, reference, 4.0, lambda d: d)
     assert found["deleted"] == 0
     assert found["ligand"] == pytest.approx(1)
-    assert found["noise"] == found["noise_input"] > 0
-    assert found["phases"] == found["phases_input"]
+    assert found["noise"] == found["noise_input"]
+    assert found["phases"] == found["phases_input"] > 0
 
 
 def test_controls_catch_a_network_that_invents(case):
@@ -226,6 +240,36 @@ def test_cache_keeps_and_tells_apart(tmp_path):
     a = np.arange(6)
     assert len({digest(a), digest(a.reshape(2, 3)), digest(a.astype(np.float32)), digest(a, 1), digest(b"1")}) == 5
     assert digest(a, 1) == digest(a.copy(), 1)
+
+
+CCTBX = Path(".venv-evaluate/bin/python")
+
+
+def test_an_interpreter_without_cctbx_is_told_of(case):
+    """One sentence says what failed."""
+    density, atoms, _ = case
+    with pytest.raises(CctbxError, match="could not be run"):
+        list(mtriage("/no/such/python", [(density, atoms, 4.0)]))
+    with pytest.raises(CctbxError, match="cctbx failed"):
+        list(mtriage(Path(sys.executable), [(density, atoms, 4.0)]))
+    assert list(mtriage("/no/such/python", [])) == []
+
+
+@pytest.mark.skipif(not CCTBX.exists(), reason="no .venv-evaluate with cctbx (requirements/evaluate.txt)")
+def test_our_figures_are_those_of_cctbx(case):
+    """CC_mask, CC_box and Q-score agree with cctbx's, and mtriage finds no fault with the model's own map."""
+    density, atoms, reference = case
+    rng = np.random.default_rng(4)
+    noisy = DensityMap(density.array + density.array.std() * rng.standard_normal(density.shape))
+    ours = [evaluate_map(d, reference) for d in (density, noisy)]
+    theirs = list(mtriage(CCTBX, [(d, atoms, 4.0) for d in (density, noisy)], qscore=True))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["cc_mask"] == pytest.approx(other["cctbx_cc_mask"], abs=0.01)
+        assert one["cc_box"] == pytest.approx(other["cctbx_cc_box"], abs=0.01)
+        assert one["q"] == pytest.approx(other["cctbx_q"], abs=0.05)
+    # the map ends at 4 Å, and so must both curves
+    assert theirs[0]["d_fsc05"] == pytest.approx(4, abs=0.3)
+    assert ours[0]["fsc05"] == pytest.approx(4, abs=0.3)
 
 
 def outcome(q=0.5, fsc=3.6) -> dict:

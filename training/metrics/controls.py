@@ -15,7 +15,7 @@ from superem.core.levels import level_for_volume
 
 from .atoms import Atoms
 from .ccmask import model_map
-from .fsc import soft_mask
+from .fsc import SHELL, masked_coefficients, shell_correlation, soft_mask
 from .grid import distance_to_atoms, pearson, spatial_frequency
 from .modelmap import hr_density, model_coefficients
 from .qscore import spiral
@@ -37,26 +37,29 @@ def matched_level(density: DensityMap, reference: Reference) -> float:
     return level_for_volume(density.array[reference.near], reference.atoms.volume, density.step)
 
 
-def shaped_noise(density: DensityMap, rng: np.random.Generator) -> DensityMap:
-    """Gaussian noise with the radial amplitude spectrum, the mean and the deviation of a map."""
+def shaped_noise(density: DensityMap, reference: Reference, rng: np.random.Generator) -> DensityMap:
+    """Gaussian noise like a map's own, over its whole box, on its solvent level.
+
+    The noise is what the model does not explain: inside the model's soft mask, of the power in each shell the share 1 - FSC².
+    Detail coarser than 20 Å, where models lack the bulk solvent, is left out.
+    """
     s = spatial_frequency(density.shape, density.step)
-    shell = (s / 0.01).astype(int)
-    power = np.bincount(shell.ravel(), (np.abs(rfftn(density.array)) ** 2).ravel())
-    amplitude = np.sqrt(power / np.maximum(np.bincount(shell.ravel()), 1))
-    noise = irfftn(rfftn(rng.standard_normal(density.shape)) * amplitude[shell], density.shape)
-    return _with_statistics(density, noise)
+    solvent = float(np.median(density.array))
+    inside = masked_coefficients(density.array - solvent, reference.mask)
+    frequencies, curve = shell_correlation(inside, reference.coefficients, s, max(density.step))
+    shell = np.minimum((s / SHELL).astype(int), len(curve))
+    power = np.bincount(shell.ravel(), (np.abs(inside) ** 2).ravel()) / np.maximum(np.bincount(shell.ravel()), 1)
+    unexplained = power * np.append(1 - np.clip(curve, 0, 1) ** 2, 0) * np.append(frequencies >= 1 / 20, False)
+    per_voxel = unexplained / float((reference.mask.astype(np.float64) ** 2).sum())
+    noise = irfftn(rfftn(rng.standard_normal(density.shape)) * np.sqrt(per_voxel)[shell], density.shape)
+    return DensityMap(solvent + noise, density.origin, density.step, density.rotation, density.name)
 
 
 def randomised_phases(density: DensityMap, rng: np.random.Generator) -> DensityMap:
-    """A map with the amplitudes of `density` and the phases of white noise."""
+    """A map with the amplitudes of `density` and the phases of white noise: as strong as the molecule, with none of it."""
     phases = rfftn(rng.standard_normal(density.shape))
-    coefficients = np.abs(rfftn(density.array)) * phases / np.abs(phases)
-    return _with_statistics(density, irfftn(coefficients, density.shape))
-
-
-def _with_statistics(density: DensityMap, noise: np.ndarray) -> DensityMap:
-    noise = (noise - noise.mean()) / noise.std() * density.array.std() + density.array.mean()
-    return DensityMap(noise, density.origin, density.step, density.rotation, density.name)
+    array = irfftn(np.abs(rfftn(density.array)) * phases / np.abs(phases), density.shape)
+    return DensityMap(array, density.origin, density.step, density.rotation, density.name)
 
 
 def share_above(density: DensityMap, level: float) -> float:
@@ -79,9 +82,9 @@ def without_domain(density: DensityMap, atoms: Atoms, gone: np.ndarray,
                    rng: np.random.Generator) -> tuple[DensityMap, np.ndarray]:
     """Replace the density of some atoms by solvent.
 
-    Solvent is noise of the map's own spectrum at the median and the spread of what lies 6 Å and more from the model: zero,
-    where that was masked. It replaces the density within 3 Å of the deleted atoms and fades out over 2 Å, and over 2 Å
-    towards the atoms that stay.
+    Solvent is the map's own spectrum with random phases, at the median and the spread of what lies 6 Å and more from the
+    model: zero, where that was masked. It replaces the density within 3 Å of the deleted atoms and fades out over 2 Å, and
+    over 2 Å towards the atoms that stay.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def without_domain(density: DensityMap, atoms: Atoms, gone: np.ndarray,
     values = density.array[np.minimum(to_gone, to_kept) > SOLVENT]
     middle = float(np.median(values)) if values.size else 0.0
     spread = 1.4826 * float(np.median(np.abs(values - middle))) if values.size else 0.0
-    noise = shaped_noise(density, rng).array
+    noise = randomised_phases(density, rng).array
     solvent = middle + spread * (noise - noise.mean()) / noise.std()
     array = density.array + weight * (solvent - density.array)
     emptied = DensityMap(array, density.origin, density.step, density.rotation, density.name)
@@ -174,7 +177,7 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
     """
     rng = np.random.default_rng(seed)
     level, level_input = matched_level(enhanced, reference), matched_level(density, reference)
-    noise, phases = shaped_noise(density, rng), randomised_phases(density, rng)
+    noise, phases = shaped_noise(density, reference, rng), randomised_phases(density, rng)
     emptied, region = without_domain(density, reference.atoms, end_domain(reference.atoms), rng)
     if reference.atoms.ligand.any():
         host, ligand, after = density, reference.atoms.select(reference.atoms.ligand), enhanced

@@ -55,13 +55,18 @@ def mtriage(
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)
         try:
-            done = subprocess.run([str(python), str(WORKER)], input=json.dumps(jobs), text=True, capture_output=True,
-                                  env=environment, check=False)
+            # what it reports goes to a file, so that neither process waits for the other
+            with open(Path(folder) / "errors", "w+") as errors, subprocess.Popen(
+                [str(python), str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                env=environment,
+            ) as process:
+                assert process.stdin is not None and process.stdout is not None
+                process.stdin.write(json.dumps(jobs))
+                process.stdin.close()
+                yield from (json.loads(line) for line in process.stdout if line.startswith("{"))
+                if process.wait():
+                    errors.seek(0)
+                    last = errors.read().strip().splitlines()[-1:] or [f"status {process.returncode}"]
+                    raise CctbxError(f"cctbx failed in {python}: {last[0]}")
         except OSError as error:
             raise CctbxError(f"{python} could not be run ({error}).") from error
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-            raise CctbxError(f"cctbx failed in {python}: {last[0]}")
-        for line in done.stdout.splitlines():
-            if line.startswith("{"):
-                yield json.loads(line)

@@ -137,7 +137,6 @@ def bars(outcome: dict, model: str) -> list[tuple[str, str, bool]]:
     found = [labels[model] for labels in outcome["controls"].values()]
     worst: tuple[tuple[str, str, Callable, float, int], ...] = (
         ("noise", "of a noise box above the level under 1 % (worst map)", max, 0.01, -1),
-        ("phases", "of a phase-randomised map above the level under 1 % (worst map)", max, 0.01, -1),
         ("deleted", "of a deleted domain returns under 5 % (worst map)", max, 0.05, -1),
         ("ligand", "of a ligand's correlation kept, 90 % (worst map)", min, 0.9, 1),
     )
