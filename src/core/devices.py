@@ -113,11 +113,12 @@ def has_nvidia_driver() -> bool:
 
 
 def free_memory() -> int | None:
-    """Bytes of main memory that a program may still take, or None where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+    """Bytes of main memory that a program may still take: all there is on a Mac, None where the system does not say."""
+    if sys.platform == "darwin":
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
     return None

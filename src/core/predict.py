@@ -145,7 +145,9 @@ def enhance(
         scale = NORMALISATIONS[card.normalisation](small.array)
         array = scale.apply(small.array)
         plan = tiles.plan(small.shape, cutting)
-        mask = tiles.occupied(array, plan) if skip_empty else np.ones(plan.counts, bool)
+        mask = tiles.occupied(array, plan)
+        if not skip_empty or not mask.any():  # where nothing stands out, the network is to judge
+            mask[:] = True
         runner = _Runner(model.network, chosen, batch_size or default_batch(chosen, plan.size), rotations)
         predicted = _predict(array, plan, mask, runner, progress)
         del array

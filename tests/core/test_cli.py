@@ -166,9 +166,11 @@ def test_wrong_usage_is_exit_code_2(folder, call, weights):
 def test_interrupted_leaves_nothing(folder, density, weights, sent, code):
     rng = np.random.default_rng(0)
     write_mrc(folder / "in.mrc", type(density)(rng.normal(size=(90, 90, 90))))  # half a minute's work
-    process = start(folder, "in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--tiling", "paper")
+    process = start(folder, "in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--tiling", "paper",
+                    "--no-skip")
     seen = ""
     while "1%" not in seen:  # the work has begun
+        assert process.poll() is None, seen
         seen += process.stderr.read(1)
     process.send_signal(sent)
     _, err = process.communicate(timeout=30)

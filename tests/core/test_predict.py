@@ -190,9 +190,10 @@ def test_it_works_on_another_thread(make_model):
     assert np.abs(results[0].density.array - density.array).max() < 1e-4
 
 
-def test_map_that_cannot_fit_is_refused_before_it_is_tried(make_model):
-    density = noise((300, 300, 300), step=(20, 20, 20))
-    with pytest.raises(MapError, match="5981 x 5981 x 5981 voxels at 1 Å"):
+def test_map_that_cannot_fit_is_refused_before_it_is_tried(make_model, monkeypatch):
+    monkeypatch.setattr(predict, "free_memory", lambda: 8 * 2**30)
+    density = noise((50, 50, 50), step=(20, 20, 20))
+    with pytest.raises(MapError, match="981 x 981 x 981 voxels at 1 Å and needs about 21.1 GB of memory, but 8.0 GB"):
         enhance(density, make_model(), device="cpu")
 
 
@@ -228,3 +229,8 @@ def test_report_says_it_in_one_line(make_model):
     report = enhance(noise((60, 60, 60)), make_model(), device="cpu", skip_empty=False).report
     line = report.summary()
     assert "Model test on CPU" in line and f"{report.tiles_run} of {report.tiles_run} tiles" in line and "\n" not in line
+
+
+def test_a_map_in_which_nothing_stands_out_is_run_whole(make_model):
+    report = enhance(noise((60, 60, 60)), make_model(), device="cpu").report
+    assert report.tiles_skipped == 0
