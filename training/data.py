@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from superem.core.predict import ROTATIONS
+
 from .pool import read_shard
 from .simulate import Pair
 
@@ -53,23 +55,23 @@ def cut_tile(rng: np.random.Generator, pair: Pair, size: int) -> np.ndarray:
 
 
 def turn(tile: np.ndarray, which: int) -> np.ndarray:
-    """Apply one of the cube's 24 proper rotations to the last three axes of (..., n, n, n)."""
-    face, spin = divmod(which, 4)
-    if face < 4:
-        tile = np.rot90(tile, face, axes=(-3, -2))
-    else:
-        tile = np.rot90(tile, 1 if face == 4 else 3, axes=(-3, -1))
-    # the spin is about the axis that the face has been turned to
-    axes = (-2, -1) if face in (0, 2) else (-3, -1) if face in (1, 3) else (-3, -2)
-    return np.ascontiguousarray(np.rot90(tile, spin, axes=axes))
+    """Apply one of the cube's 24 proper rotations to the last three axes of (c, n, n, n)."""
+    order, reverse = ROTATIONS[which]
+    turned = np.flip(np.transpose(tile, (0, *(1 + a for a in order))), [1 + a for a in reverse])
+    return np.ascontiguousarray(turned)
 
 
 def batch(rng: np.random.Generator, pools: list[tuple[Pool, float]], tiles: int, size: int) -> tuple[torch.Tensor, ...]:
-    """Draw (tiles, 1, size, size, size) tensors of LR, HR and trust; `pools` come with their shares."""
+    """Draw (tiles, 1, size, size, size) tensors of LR, HR and trust, and (tiles,) resolutions (Å).
+
+    `pools` come with their shares.
+    """
     shares = np.array([s for _, s in pools])
-    stack = []
+    stack, resolutions = [], []
     for _ in range(tiles):
         pool = pools[rng.choice(len(pools), p=shares / shares.sum())][0]
-        stack.append(cut_tile(rng, pool.draw(rng), size))
+        pair = pool.draw(rng)
+        stack.append(cut_tile(rng, pair, size))
+        resolutions.append(pair.resolution)
     block = torch.from_numpy(np.stack(stack))
-    return block[:, 0:1], block[:, 1:2], block[:, 2:3]
+    return block[:, 0:1], block[:, 1:2], block[:, 2:3], torch.tensor(resolutions)

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import torch
 
+from .density import SIGMA_PER_RESOLUTION
+
 #: Shells (1/Å) over which the FSC is averaged: from 14 Å to 2.4 Å on a 1 Å grid.
 FSC_RANGE = (0.07, 0.42)
 #: Sigma (Å) that takes the 1.8 Å target to the paper's 3.0 Å HR.
 BLUR = 0.7
 
 
-def content(sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
-    """Mean squared error at the target's resolution and, twice as heavy, blurred to 3.0 Å.
+def content(sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor, resolution: torch.Tensor) -> torch.Tensor:
+    """Mean squared error at the resolution of the tile's target and, twice as heavy, blurred by another `BLUR`.
 
-    The blurred target is the paper's HR for maps beyond 3.5 Å: it carries what a 4 Å map can teach, where at 1.8 Å most of the
-    error is detail that no network could know. All tensors are (B, 1, n, n, n).
+    The target is as sharp as the paper makes it for the map's own resolution: the network has to see from its
+    input how much can be known. Tensors are (B, 1, n, n, n), `hr` at 1.8 Å; `resolution` is (B,), Å.
     """
     n = sr.shape[-1]
-    error = torch.fft.rfftn((sr - hr) * trusted, dim=(-3, -2, -1), norm="ortho")
+    squared = (2 * torch.pi * _radius(n)) ** 2
+    sigma = target_blur(resolution).reshape(-1, 1, 1, 1, 1)
+    soften = torch.exp(-0.5 * sigma**2 * squared)
+    error = _transform(sr * trusted) - soften * _transform(hr * trusted)
     power = error.real.square() + error.imag.square()
     # Parseval: what a blur leaves of the error is summed in Fourier space, each stored frequency once or twice
     twice = torch.full((n // 2 + 1,), 2.0)
     twice[0] = 1
     if n % 2 == 0:
         twice[-1] = 1
-    weight = (1 + 2 * torch.exp(-((2 * torch.pi * BLUR * _radius(n)) ** 2))) * twice
+    weight = (1 + 2 * torch.exp(-(BLUR**2) * squared)) * twice
     return (power * weight.to(power)).sum() / sr.numel()
+
+
+def target_blur(resolution: torch.Tensor) -> torch.Tensor:
+    """Sigma (Å) that blurs the 1.8 Å HR to the target for maps of `resolution` (Å): none up to 3.2 Å, `BLUR` from 3.8 Å.
+
+    The paper's step at 3.5 Å is made a ramp, since a map does not change its nature there.
+    """
+    wanted = 1.8 + 1.2 * ((resolution - 3.2) / 0.6).clamp(0, 1)
+    return SIGMA_PER_RESOLUTION * torch.sqrt((wanted**2 - 1.8**2).clamp(min=0))
 
 
 def shell_disagreement(sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
@@ -51,6 +65,10 @@ def shell_disagreement(sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor
     weight = (sums(b.abs().square()) > 1e-3 * n**3 * 1e-3).to(sr)
     fsc = cross / torch.sqrt(scale + 1e-6 * n**6 * 1e-6)
     return ((1 - fsc) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _transform(x: torch.Tensor) -> torch.Tensor:
+    return torch.fft.rfftn(x, dim=(-3, -2, -1), norm="ortho")
 
 
 def _radius(n: int) -> torch.Tensor:

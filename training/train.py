@@ -39,13 +39,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--architecture", default="unet", choices=sorted(nets.ARCHITECTURES))
     parser.add_argument("--options", type=json.loads, default={}, help="JSON, passed to the architecture")
     parser.add_argument("--objective", choices=("fsc", "content", "paper"), default="fsc")
-    parser.add_argument("--fsc-weight", type=float, default=0.2)
+    parser.add_argument("--fsc-weight", type=float, default=0.06)
     parser.add_argument("--hours", type=float, default=2.0, help="whole length of the run, all sittings together")
     parser.add_argument("--rate", type=float, default=4e-4)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=48, help="edge of a tile, voxels of 1 Å")
     parser.add_argument("--real", type=float, default=0.4, help="share of tiles from real maps")
-    parser.add_argument("--clip", type=float, default=0.3, help="largest norm of the gradient")
+    parser.add_argument("--clip", type=float, default=0.15, help="largest norm of the gradient")
     parser.add_argument("--average", type=float, default=0.999, help="decay of the moving average of the weights")
     parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
     parser.add_argument("--start-from", type=Path, help="another run's state.pt: begin with its averaged weights")
@@ -54,6 +54,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="stop after this many steps of this sitting")
+    parser.add_argument("--report", type=int, default=50, help="steps between printed lines")
     return parser.parse_args()
 
 
@@ -105,15 +106,17 @@ class Run:
         done = min(1.0, self.seconds / (3600 * self.options.hours))
         return self.options.rate * min(1, (self.step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
 
-    def train_step(self, lr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor) -> dict[str, float]:
-        """One step of Adam on (B, 1, n, n, n) tensors; the parts of the loss."""
+    def train_step(
+        self, lr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor, resolution: torch.Tensor
+    ) -> dict[str, float]:
+        """One step of Adam on (B, 1, n, n, n) tensors and (B,) resolutions; the parts of the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.network.train()
         with torch.autocast(self.options.device.split(":")[0], torch.bfloat16, enabled=self.options.bfloat16):
             sr = self.network(lr)
         sr = sr.float()
-        parts = {"content": content(sr, hr, trusted)}
+        parts = {"content": content(sr, hr, trusted, resolution)}
         loss = parts["content"]
         if self.options.objective == "fsc":
             parts["fsc"] = shell_disagreement(sr, hr, trusted)
@@ -163,12 +166,12 @@ def main() -> None:
             raise SystemExit(f"No {pool.kind} pairs in {options.pool}: run python -m training.pool first.")
     began, first, sums, saved = time.monotonic() - run.seconds, run.step, {}, time.monotonic()
     while run.seconds < 3600 * options.hours and (options.steps is None or run.step - first < options.steps):
-        lr, hr, trusted = (t.to(options.device) for t in batch(rng, pools, options.batch, options.size))
-        for name, value in run.train_step(lr, hr, trusted).items():
+        tensors = (t.to(options.device) for t in batch(rng, pools, options.batch, options.size))
+        for name, value in run.train_step(*tensors).items():
             sums[name] = sums.get(name, 0.0) + value
         run.seconds = time.monotonic() - began
-        if run.step % 50 == 0:
-            means = "  ".join(f"{k} {v / 50:.4f}" for k, v in sums.items())
+        if run.step % options.report == 0:
+            means = "  ".join(f"{k} {v / options.report:.4f}" for k, v in sums.items())
             print(f"step {run.step}  {run.seconds / 60:.1f} min  rate {run.rate():.2e}  {means}", flush=True)
             sums = {}
             for pool, _ in pools:

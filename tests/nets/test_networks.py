@@ -1,0 +1,85 @@
+"""The networks are what the paper, or their own page, says they are."""
+
+import pytest
+import torch
+from superem import nets
+from torch import nn
+
+
+def test_generator_has_the_papers_layers():
+    """A kernel-3 convolution to 32 channels, 15 blocks of two, and a last convolution of kernel 3 from 32 channels."""
+    network = nets.build("generator")
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv3d)]
+    assert len(convolutions) == 2 + 2 * 15
+    assert {c.kernel_size for c in convolutions} == {(3, 3, 3)}
+    assert {c.stride for c in convolutions} == {(1, 1, 1)}
+    assert [c.in_channels for c in convolutions] == [1] + [32] * 31
+    assert sum(isinstance(m, nn.InstanceNorm3d) for m in network.modules()) == 30
+    assert {m.p for m in network.modules() if isinstance(m, nn.Dropout3d)} == {0.25}
+
+
+def test_generator_gives_densities_between_zero_and_one_of_the_same_size():
+    """Whatever comes in, one density per voxel in 0...1 comes out."""
+    network = nets.build("generator", blocks=2).eval()
+    x = 50 * torch.randn(2, 1, 25, 19, 7)
+    y = network(x)
+    assert y.shape == x.shape
+    assert 0 <= y.min() and y.max() <= 1
+
+
+def test_a_new_block_of_the_generator_is_the_identity():
+    """A trained generator can be deepened without a change of what it does."""
+    torch.manual_seed(0)
+    shallow = nets.build("generator", blocks=1).eval()
+    deep = nets.build("generator", blocks=3).eval()
+    deep.load_state_dict(shallow.state_dict(), strict=False)
+    x = torch.rand(1, 1, 9, 9, 9)
+    torch.testing.assert_close(deep(x), shallow(x))
+
+
+def test_discriminator_has_the_papers_layers_and_two_logits():
+    """Ten convolutions, 32 channels first, doubled every two; 16 groups, dropout 0.25, generated against real."""
+    network = nets.build("discriminator")
+    convolutions = [m for m in network.layers if isinstance(m, nn.Conv3d)]
+    assert [c.out_channels for c in convolutions] == [32, 32, 64, 64, 128, 128, 256, 256, 512, 512]
+    assert {m.num_groups for m in network.layers if isinstance(m, nn.GroupNorm)} == {16}
+    assert {m.p for m in network.layers if isinstance(m, nn.Dropout3d)} == {0.25}
+    assert network.eval()(torch.rand(3, 1, 25, 25, 25)).shape == (3, 2)
+
+
+def test_unet_starts_as_the_identity():
+    """An untrained U-Net returns its input: every step of training is an improvement on it."""
+    x = torch.randn(2, 1, 24, 16, 32)
+    torch.testing.assert_close(nets.build("unet")(x), x)
+
+
+@pytest.fixture
+def unet():
+    """A small U-Net whose answer is not the identity."""
+    torch.manual_seed(1)
+    network = nets.build("unet", widths=(16, 16), depths=(1, 1)).eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    return network
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 9, 30), (25, 25, 25), (17, 8, 3)])
+def test_unet_takes_any_size(unet, shape):
+    """Sizes that do not halve evenly are padded inside, and cropped again."""
+    assert unet(torch.rand(1, 1, *shape)).shape == (1, 1, *shape)
+
+
+def test_unet_values_do_not_depend_on_far_density(unet):
+    """No normalisation layer: what is at one end of a tile leaves the other end as it was."""
+    x = torch.rand(1, 1, 16, 16, 64)
+    changed = x.clone()
+    changed[..., -4:] = 0
+    torch.testing.assert_close(unet(changed)[..., :16], unet(x)[..., :16])
+
+
+def test_unknown_architectures_and_options_are_refused():
+    """One sentence that names what there is."""
+    with pytest.raises(ValueError, match="generator, unet"):
+        nets.build("resnet")
+    with pytest.raises(ValueError, match="cannot be built"):
+        nets.build("unet", colour="blue")

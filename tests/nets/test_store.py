@@ -1,0 +1,92 @@
+"""Weights files rebuild the network they were made from, and damaged ones are refused in one sentence."""
+
+import json
+
+import pytest
+import torch
+from superem import nets
+from superem.nets import store
+
+
+@pytest.fixture
+def card():
+    """A card of a small U-Net."""
+    return store.Card("tiny", "unet", {"widths": [8, 8], "depths": [1, 1]}, 32, 4, "robust", "for tests")
+
+
+@pytest.fixture
+def weights(tmp_path, card):
+    """A weights file of a small network with random weights, and the network."""
+    torch.manual_seed(0)
+    network = nets.build(card.architecture, **card.options)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    path = tmp_path / "tiny.safetensors"
+    store.save(path, network, card)
+    return path, network
+
+
+def test_a_file_rebuilds_its_network(weights, card):
+    """Same card, same answers up to the rounding of float16, float32 in use, dropout off."""
+    path, network = weights
+    model = store.load(str(path))
+    assert model.card == card and len(model.sha256) == 64
+    assert not model.network.training
+    assert {p.dtype for p in model.network.parameters()} == {torch.float32}
+    x = torch.rand(1, 1, 16, 16, 16)
+    torch.testing.assert_close(model.network(x), network(x), rtol=0.01, atol=0.01)
+
+
+def test_the_card_is_read_without_the_weights(weights, card):
+    """The list of models needs no torch."""
+    assert store.read_card(weights[0]) == card
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.99])
+def test_a_file_cut_short_is_refused(weights, keep):
+    """However much of it is left."""
+    path = weights[0]
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if keep == 0 or keep >= 1 else int(keep * len(content))])
+    with pytest.raises(store.WeightsError, match="damaged"):
+        store.load(str(path))
+
+
+def test_weights_of_another_architecture_are_refused(weights):
+    """The sentence names the architecture."""
+    path = weights[0]
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    stored = json.loads(header["__metadata__"][store.METADATA_KEY])
+    stored["options"]["widths"] = [16, 16]
+    header["__metadata__"][store.METADATA_KEY] = json.dumps(stored)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+    with pytest.raises(store.WeightsError, match='does not fit the architecture "unet"'):
+        store.load(str(path))
+
+
+def test_a_pickle_is_refused(tmp_path):
+    """PyTorch's own files can run code, so they are never opened."""
+    path = tmp_path / "weights.pt"
+    torch.save({"a": torch.zeros(3)}, path)
+    with pytest.raises(store.WeightsError, match="not a SuperEM weights file"):
+        store.load(str(path))
+
+
+def test_a_missing_model_names_the_ones_there_are():
+    """A misspelt name is answered with the list."""
+    with pytest.raises(store.WeightsError, match="bundled models are: "):
+        store.load("no-such-model")
+
+
+def test_every_bundled_model_loads_and_is_small():
+    """What ships can be used: the default is there, and no file is over 10 MB."""
+    cards = store.bundled()
+    assert cards and cards[0].name == store.DEFAULT
+    for card in cards:
+        path = store.find(card.name)
+        assert path.stat().st_size < 10_000_000
+        assert store.load(card.name).card == card
+        assert card.summary and card.training and card.validation
