@@ -66,6 +66,7 @@ class SuperEMTool(ToolInstance):
         self.help_button.clicked.connect(lambda *_: self.display_help())
         self.jobs = JobList(self.session, self._job_ended)
         self.report = note_label()
+        self.report.hide()
         self.compare = CompareBox(self.session)
         self.caution = note_label(f"SR density: {CAUTION[0].lower()}{CAUTION[1:]}")
 
@@ -106,7 +107,7 @@ class SuperEMTool(ToolInstance):
         if volume is None:
             return
         self.remember()
-        self.report.clear()
+        self._say("")
         run(self.session, self.form.choices.command(volume.atomspec))
 
     def remember(self) -> None:
@@ -116,13 +117,17 @@ class SuperEMTool(ToolInstance):
 
     def _job_ended(self, job: Any) -> None:
         if job.state == "finished":
-            self.report.setText("\n".join(line for line in job.lines if line != CAUTION))
+            self._say("\n".join(line for line in job.lines if line != CAUTION))
             self.compare.compare(job.request.volume, job.result)
         elif job.state == "failed":
-            self.report.setText(f"{job.name}: {job.error}")
+            self._say(f"{job.name}: {job.error}")
         else:
-            self.report.setText(f"{job.name}: stopped, nothing was changed.")
+            self._say(f"{job.name}: stopped, nothing was changed.")
         self._choices_changed()
+
+    def _say(self, text: str) -> None:
+        self.report.setText(text)
+        self.report.setVisible(bool(text))
 
     # Estimates
 

@@ -53,8 +53,8 @@ def foretell(asked: Question) -> str:
                          int(asked.choices.rotations))
     except (MapError, DeviceError, WeightsError) as error:
         return str(error)
-    return (f"About {duration(found.seconds)} and {memory(found.memory)} of memory for {found.tiles} "
-            f"cube{'s' if found.tiles > 1 else ''} on {found.device.label}; less time where the map is empty.")
+    return (f"About {duration(found.seconds)} for {found.tiles} cube{'s' if found.tiles > 1 else ''} on "
+            f"{found.device.label}, less where the map is empty; {memory(found.memory)} of memory beside the network's own.")
 
 
 def duration(seconds: float) -> str:
