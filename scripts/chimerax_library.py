@@ -186,9 +186,10 @@ class UI:
         self.calls.put((function, args, keywords))
 
     def run_until(self, condition: Any, timeout: float = 60) -> bool:
-        """Run the calls that other threads handed over until `condition()` or `timeout` seconds."""
+        """Draw frames and run what other threads handed over until `condition()`, or for `timeout` seconds."""
         end = time.monotonic() + timeout
         while not condition() and time.monotonic() < end:
+            draw_frame(self.session)
             try:
                 function, args, keywords = self.calls.get(timeout=0.02)
             except queue.Empty:

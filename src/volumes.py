@@ -80,7 +80,9 @@ def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = No
     )
     grid.rgba = _other_color(source)
     volume = volume_from_grid_data(grid, session, model_id=model_id, style=_style(source))
-    volume.copy_settings_from(source, copy_region=False, copy_colors=False, copy_thresholds=False, copy_style=False)
+    volume.copy_settings_from(
+        source, copy_region=False, copy_colors=False, copy_thresholds=False, copy_style=False, copy_xform=False)
+    volume.scene_position = source.scene_position  # the input may be part of a group that has been moved
     return volume
 
 

@@ -1,6 +1,7 @@
 """Maps that the tests make up."""
 
 import numpy as np
+from chimerax_library import draw_frame
 
 
 def blobs(shape=(40, 36, 44), step=(1.2, 1.2, 1.2), seed=0) -> np.ndarray:
@@ -23,4 +24,6 @@ def add_map(session, array=None, name="blobs", **grid):
     from chimerax.map_data import ArrayGridData
 
     data = ArrayGridData(blobs() if array is None else array, step=grid.pop("step", (1.2, 1.2, 1.2)), name=name, **grid)
-    return volume_from_grid_data(data, session)
+    volume = volume_from_grid_data(data, session)
+    draw_frame(session)  # core 1.7 stumbles over two maps that wait for their first frame
+    return volume

@@ -69,6 +69,20 @@ def test_shown_part(run, session, volume, weights):
     assert np.prod(result.data.size) < np.prod(volume.data.size)
 
 
+def test_map_in_a_moved_group(run, session, weights):
+    """A map whose group has been moved: the result, which is in no group, lies on it."""
+    from chimerax.core.models import Model
+
+    group, volume = Model("group", session), add_map(session)
+    session.models.add([group])
+    session.models.add([volume], parent=group)
+    run(f"turn 1,1,0 40 models #{group.id_string}")
+    run(f"move 5,6,7 models #{group.id_string}")
+    result = run(f"superem #{volume.id_string} model {weights}")
+    correlation, inside = agreement(volume, result)
+    assert correlation > 0.98 and inside == 1
+
+
 def test_symmetry_is_kept(run, session, volume, weights):
     """Symmetries assigned to the map belong to the result too."""
     from chimerax.geometry import cyclic_symmetry_matrices

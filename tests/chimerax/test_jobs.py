@@ -1,5 +1,6 @@
 """Jobs in the background: queue, progress, cancelling, and maps that change or close meanwhile."""
 
+import sys
 import threading
 import time
 
@@ -66,6 +67,56 @@ def test_command_in_the_background(run, session, volume, weights, queue):
     wait(session, lambda: job.state == "finished")
     assert job.result.name == "blobs superem" and job.report.tiles_run > 0 and job.lines
     assert not queue.list() and not session.tasks.list()
+
+
+@pytest.mark.parametrize(("in_script", "is_gui", "keyword", "blocks"), [
+    (False, True, "", False),
+    (True, True, "", True),
+    (False, False, "", True),
+    (False, True, "block true", True),
+    (True, False, "block false", False),
+])
+def test_when_it_blocks(run, session, volume, monkeypatch, in_script, is_gui, keyword, blocks):
+    """In scripts and without a window the command waits; `block` overrides."""
+    from chimerax.superem import cmd
+
+    class Background:
+        def submit(self, request):
+            called.append("background")
+
+    called = []
+    monkeypatch.setattr(cmd, "run_now", lambda *_: called.append("blocking"))
+    monkeypatch.setattr(cmd, "jobs", lambda _session: Background())
+    monkeypatch.setattr(session.ui, "is_gui", is_gui)
+    monkeypatch.setattr(session, "in_script", in_script)
+    run(f"superem #1 {keyword}")
+    assert called == ["blocking" if blocks else "background"]
+
+
+def test_interrupt_leaves_nothing(run, session, volume, monkeypatch):
+    """Ctrl-C while the command blocks stops it, and nothing has been opened."""
+    from chimerax.superem import job
+
+    def interrupted(_density, _settings, progress):
+        progress(1, 9)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run("superem #1")
+    assert {m.name for m in session.models.list() if len(m.id) == 1} == {"blobs"}
+    assert session.log.statuses[-1] == ""
+
+
+def test_first_use_says_where_time_goes(session, monkeypatch):
+    """Loading PyTorch is announced, once it is about to happen and not after."""
+    from chimerax.superem.job import announce
+
+    announce(session)
+    assert not session.log.text("note")
+    monkeypatch.delitem(sys.modules, "torch")
+    announce(session)
+    assert "PyTorch" in session.log.text("note")
 
 
 def test_same_result_as_blocking(run, session, volume, weights, submit):
