@@ -61,7 +61,7 @@ class ReleasedGenerator:
     where cubes overlap, they are averaged.
 
     The authors give each map its depositor's recommended contour level. Crops have none, so it is the level that encloses
-    `fill` times the volume of the molecule, the only thing here that looks at the model: in the released generator's favour.
+    `fill` times the volume of the molecule: the only thing here that looks at the model, which no other method is told.
     """
 
     SIZE = 25

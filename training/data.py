@@ -40,8 +40,8 @@ def cut_tile(rng: np.random.Generator, pair: Pair, size: int) -> np.ndarray:
     Most tiles are centred near the molecule; the rest may lie anywhere, so that solvent is learned too.
     """
     shape = np.array(pair.lr.shape)
-    if rng.random() < 0.85:
-        molecule = np.argwhere(pair.hr > 0.3)
+    molecule = np.argwhere(pair.hr > 0.3)
+    if len(molecule) and rng.random() < 0.85:
         centre = molecule[rng.integers(len(molecule))] + rng.integers(-size // 4, size // 4 + 1, 3)
     else:
         centre = rng.integers(0, shape)

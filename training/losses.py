@@ -42,11 +42,15 @@ def target_blur(resolution: torch.Tensor) -> torch.Tensor:
     return SIGMA_PER_RESOLUTION * torch.sqrt((wanted**2 - 1.8**2).clamp(min=0))
 
 
-def shell_disagreement(sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
+def shell_disagreement(
+    sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor, resolution: torch.Tensor
+) -> torch.Tensor:
     """1 - FSC, averaged over shells and tiles, inside a window that tapers to 0 at the tile's faces.
 
-    The FSC gives every shell the same say, so detail near the resolution limit is not outvoted by the
+    The FSC gives every shell its own say, so detail near the resolution limit is not outvoted by the
     strong low frequencies, and it cannot be raised by filtering: only by phases and by suppressing noise.
+    Shells count most around the map's own resolution, where there is something to win: far below it the
+    FSC is high anyway, and far beyond it nothing can be known.
     """
     n = sr.shape[-1]
     ramp = torch.sin(torch.pi * (torch.arange(n) + 0.5) / n).clamp(max=0.7) / 0.7
@@ -61,9 +65,11 @@ def shell_disagreement(sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor
 
     cross = sums((a * b.conj()).real)
     scale = sums(a.abs().square()) * sums(b.abs().square())
+    relative = torch.arange(first, last + 1).to(sr) / n * resolution[:, None].to(sr)
+    weight = 0.2 + torch.exp(-(((relative - 1) / 0.35) ** 2))
     # a tile without density in HR has no FSC to speak of
-    weight = (sums(b.abs().square()) > 1e-3 * n**3 * 1e-3).to(sr)
-    fsc = cross / torch.sqrt(scale + 1e-6 * n**6 * 1e-6)
+    weight = weight * (sums(b.abs().square()) > 1e-6 * n**3)
+    fsc = cross / torch.sqrt(scale + 1e-12 * n**6)
     return ((1 - fsc) * weight).sum() / weight.sum().clamp(min=1)
 
 

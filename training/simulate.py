@@ -26,6 +26,8 @@ TARGET_RESOLUTION = 1.8
 TARGET_UNIT = 1.9
 #: How often each set of structures is drawn, where it exists.
 SET_SHARES = {"PDownB": 0.42, "BM5": 0.33, "ProtDNA": 0.07, "IOMemP": 0.14, "aptamer": 0.04}
+#: Share of pairs that hold no molecule.
+NOISE_SHARE = 0.06
 #: Atoms are first spread with this B-factor (Å²), the smallest whose Gaussian a 1 Å grid holds well.
 SPREAD_B = 30.0
 
@@ -104,6 +106,24 @@ def simulate(rng: np.random.Generator, atoms: Atoms, largest: int = 80) -> Pair:
     return Pair(lr.astype(np.float16), hr.astype(np.float16), None, d)
 
 
+def noise(rng: np.random.Generator) -> Pair:
+    """A pair without a molecule: noise of a map's spectrum, whole or inside a mask, and nothing in HR.
+
+    Normalisation scales it until it looks as strong as a molecule; the network must still see that it is none.
+    """
+    n, d = 64, float(2.6 + 3.4 * rng.beta(1.2, 1.8))
+    q2, _ = frequencies(n)
+    fall = np.exp(-rng.uniform(-1, 4) * q2 * d**2 - 0.5 * (np.sqrt(q2) * d * rng.uniform(0.8, 1.1)) ** 8)
+    field = fft.irfftn(fft.rfftn(rng.standard_normal((n, n, n))) * fall, s=(n, n, n)).astype(np.float32)
+    if rng.random() < 0.5:
+        place = smooth_field(rng, n, rng.uniform(8, 30))
+        field *= np.clip((place - rng.uniform(-0.5, 1)) / rng.uniform(0.02, 0.5), 0, 1)
+    if rng.random() < 0.3:
+        np.maximum(field, 0, out=field)
+    lr = robust(field).apply(field) * rng.uniform(0.5, 1.25)
+    return Pair(lr.astype(np.float16), np.zeros((n, n, n), np.float16), None, d)
+
+
 def _counts(voxel: np.ndarray, n: int) -> np.ndarray:
     """Atoms in each voxel, (n, n, n) float32, of their (m, 3) zyx indices."""
     flat = np.ravel_multi_index(tuple(voxel.T), (n, n, n))
@@ -160,8 +180,10 @@ def _deposit(rng, spectrum, molecule, n, d, q2, q_max) -> np.ndarray:
     power = np.bincount(shell.ravel(), np.abs(spectrum).ravel() ** 2, minlength=n + 1) / np.maximum(count, 1)
     q = np.arange(n + 1) / n
     # model-map FSC = 1 / sqrt(1 + N/S): it is 0.5 where N/S = 3, which is where the resolution is read
-    raw_b = rng.uniform(60, 220) * (d / 3.5) ** 2
-    noise_to_signal = 3 * np.exp(np.clip(0.5 * raw_b * (q**2 - 1 / d**2), -20, 20)) + rng.uniform(0.02, 0.14)
+    raw_b = rng.uniform(30, 220) * (d / 3.5) ** 2
+    noise_to_signal = 3 * np.exp(np.clip(0.5 * raw_b * (q**2 - 1 / d**2), -20, 20))
+    # errors of reconstruction and model keep the FSC of real pairs at 0.7 to 0.95 far below the limit
+    noise_to_signal += rng.choice([rng.uniform(0.02, 0.15), rng.uniform(0.15, 0.8)]) * np.minimum(1, q * d)
     noise_to_signal *= np.exp(rng.uniform(2, 9) * np.clip(q * d - 0.9, 0, 1))
     # noise fills the box, but the FSC is read inside the molecule's mask
     noise_power = power * noise_to_signal / max(float(molecule.mean()), 0.05)
@@ -213,10 +235,13 @@ def _mask(rng, xyz, voxel, atoms, molecule, n) -> np.ndarray:
 
 
 def stream(rng: np.random.Generator, sets: dict[str, list[Atoms]]) -> Iterator[Pair]:
-    """Endless pairs, each set of structures drawn by its share."""
+    """Endless pairs, each set of structures drawn by its share, and now and then nothing but noise."""
     names = [s for s in SET_SHARES if sets.get(s)]
     shares = np.array([SET_SHARES[s] for s in names])
     while True:
+        if rng.random() < NOISE_SHARE:
+            yield noise(rng)
+            continue
         chosen = sets[names[rng.choice(len(names), p=shares / shares.sum())]]
         pair = simulate(rng, chosen[rng.integers(len(chosen))])
         if np.count_nonzero(pair.hr > 0.3) > 1000 and np.isfinite(pair.lr).all():

@@ -119,7 +119,7 @@ class Run:
         parts = {"content": content(sr, hr, trusted, resolution)}
         loss = parts["content"]
         if self.options.objective == "fsc":
-            parts["fsc"] = shell_disagreement(sr, hr, trusted)
+            parts["fsc"] = shell_disagreement(sr, hr, trusted, resolution)
             loss = loss + self.options.fsc_weight * parts["fsc"]
         if self.critic is not None:
             parts["critic"] = self._train_critic(sr.detach(), hr, trusted)

@@ -93,3 +93,12 @@ def test_real_pairs_lie_on_each_other_in_every_orientation(atoms):
         assert np.unravel_index(np.argmax(cross), cross.shape) == (0, 0, 0)
         assert np.corrcoef(lr.ravel(), hr.ravel())[0, 1] > 0.6
         assert pair.trusted[hr > 0.5].min() == 255
+
+
+def test_noise_pairs_have_no_molecule_but_look_as_strong_as_one():
+    """HR is empty, and LR reaches network units of a molecule."""
+    for seed in range(6):
+        pair = simulate.noise(np.random.default_rng(seed))
+        assert not pair.hr.any()
+        assert np.percentile(pair.lr.astype(np.float32), 99.9) > 0.3
+        assert np.isfinite(pair.lr).all()

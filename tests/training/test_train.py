@@ -38,15 +38,15 @@ def test_what_is_not_trusted_costs_nothing():
     sr[..., :4] += 5
     trusted[..., :4] = 0
     assert float(content(sr, hr, trusted, torch.tensor([3.0]))) == pytest.approx(0, abs=1e-10)
-    assert float(shell_disagreement(sr, hr, trusted)) == pytest.approx(0, abs=1e-3)
+    assert float(shell_disagreement(sr, hr, trusted, torch.tensor([3.0]))) == pytest.approx(0, abs=1e-3)
 
 
 def test_the_shell_loss_ignores_filters_and_punishes_noise():
     """Zero for a sharpened copy, near one for another map."""
     torch.manual_seed(0)
     hr, ones = torch.randn(2, 1, 24, 24, 24), torch.ones(2, 1, 24, 24, 24)
-    assert float(shell_disagreement(3 * hr, hr, ones)) == pytest.approx(0, abs=1e-3)
-    assert float(shell_disagreement(torch.randn_like(hr), hr, ones)) > 0.8
+    assert float(shell_disagreement(3 * hr, hr, ones, torch.full((2,), 3.0))) == pytest.approx(0, abs=1e-3)
+    assert float(shell_disagreement(torch.randn_like(hr), hr, ones, torch.full((2,), 3.0))) > 0.8
 
 
 def test_turns_are_the_24_proper_rotations():
