@@ -65,7 +65,8 @@ def duration(seconds: float) -> str:
         return f"{round(seconds, -1):.0f} seconds"
     if seconds < 5400:
         return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
+    hours = seconds / 3600
+    return f"{hours:.0f} hours" if hours >= 10 else f"{hours:.1f} hours"
 
 
 def memory(count: float) -> str:

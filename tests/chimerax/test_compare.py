@@ -112,7 +112,7 @@ def test_images_have_no_contour(pair):
     assert pair.enclosed_volume() is None
 
 
-def test_settled_answers_are_not_asked_again():
+def test_settled_answers_are_not_asked_again(chimerax):
     """The newest question is answered, one that is known at once, and those between are dropped."""
     from chimerax.superem.panel.foretell import Foreteller
 
@@ -129,3 +129,12 @@ def test_settled_answers_are_not_asked_again():
     foreteller._work()
     foreteller.ask(9, work)
     assert worked == [9] and answers == [(9, 3.0), (9, 3.0)]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (2, "10 seconds"), (44, "40 seconds"), (100, "2 minutes"), (7200, "2.0 hours"), (79200, "22 hours")])
+def test_durations_are_coarse(chimerax, seconds, words):
+    """An estimate is not said more finely than it is known."""
+    from chimerax.superem.panel.foretell import duration
+
+    assert duration(seconds) == words
