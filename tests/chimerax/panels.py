@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import stand_ins
+from chimerax_library import draw_frame
 
 
 def give_window(session: Any, patch: Any) -> Any:
@@ -19,13 +20,8 @@ def give_window(session: Any, patch: Any) -> Any:
     # The Volume Viewer opens with the first map where there is a window; it is none of the panel's business.
     patch.setattr("chimerax.map.volume_viewer.show_volume_dialog", lambda _session: None)
     panel_settings(session).reset()
-    draw(session)
+    draw_frame(session)
     return application
-
-
-def draw(session: Any) -> None:
-    """Tell that a frame is about to be drawn, as a window does all the time: maps contour themselves then."""
-    session.triggers.activate_trigger("graphics update", session.main_view)
 
 
 def _set_shown(session: Any, tool: Any, shown: bool) -> None:
@@ -47,7 +43,7 @@ def wait(session: Any, condition: Any, timeout: float = 60) -> bool:
 
     end = time.monotonic() + timeout
     while time.monotonic() < end:
-        draw(session)
+        draw_frame(session)
         QApplication.processEvents()
         QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # else left to an event loop, which tests lack
         if session.ui.run_until(condition, timeout=0.02):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from chimerax_library import draw_frame
 from made_maps import add_map, blobs
-from panels import draw
 
 
 @pytest.fixture
@@ -14,13 +14,13 @@ def pair(session):
     from chimerax.std_commands import hide, show, transparency
     from chimerax.superem.panel.compare import Pair
 
-    draw(session)
+    draw_frame(session)
     for module in (hide, show, transparency):
         module.register_command(session.logger)
     before, after = add_map(session, name="before"), add_map(session, blobs() ** 2, name="after")
     for volume in (before, after):
         run(session, f"volume #{volume.id_string} level 0.3 style surface")
-    draw(session)
+    draw_frame(session)
     return Pair(before, after)
 
 
