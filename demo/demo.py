@@ -56,7 +56,7 @@ def main() -> None:
             print(line)
     save_grid_data(after.data, str(OUTPUT / "emd_1461_superem.mrc"), session)
     print("\n" + table(before, after, seconds))
-    picture(before, after).save(OUTPUT / "superem.png")
+    picture(before, after).quantize(200).save(OUTPUT / "superem.png", optimize=True)
     print(f"\nWritten to {OUTPUT}: emd_1461_superem.mrc, superem.png")
 
 

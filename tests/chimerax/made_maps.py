@@ -1,6 +1,7 @@
 """Maps that the tests make up."""
 
 import numpy as np
+
 from chimerax_library import draw_frame
 
 
