@@ -119,7 +119,7 @@ def enhance(
     grid : {"1A", "input"}
         Return the map on the 1 Å grid of the prediction, or on the grid of `density`.
     progress : callable, optional
-        ``progress(done, total)``, called after every batch; returning False stops the work.
+        ``progress(done, total)``, called before every layer and after every batch; returning False stops the work.
 
     Raises
     ------
@@ -254,7 +254,7 @@ class _Runner:
             raise DeviceError(f"The model could not be moved to {device.label}: {error}") from error
 
     def __call__(self, batch: np.ndarray, tick: Callable[[], None]) -> np.ndarray | None:
-        """Predict a batch (B, D, H, W); `tick` is called between orientations.
+        """Predict a batch (B, D, H, W); `tick` is called before every layer, so that a slow machine still hears Cancel.
 
         Returns None, with `batch_size` halved and a note made, if memory ran out.
 
@@ -265,13 +265,18 @@ class _Runner:
         DeviceError
             If the device lacks an operation that the network needs.
         """
+        leaves = [m for m in self.network.modules() if not any(m.children())]
+        hooks = [m.register_forward_pre_hook(lambda *_: tick()) for m in leaves]
         try:
-            return self._forward(batch, tick)
+            return self._forward(batch)
         except NotImplementedError as error:
             raise DeviceError(f"PyTorch cannot run this model on {self.device.label}; use device cpu.") from error
         except (RuntimeError, MemoryError) as error:
             if not _ran_out_of_memory(error):
                 raise
+        finally:
+            for hook in hooks:
+                hook.remove()
         # Outside of the handler: the error holds on to the tensors that filled the memory.
         if self.device.name.startswith("cuda"):
             self.torch.cuda.empty_cache()
@@ -283,14 +288,12 @@ class _Runner:
         self.notes.append(f"Memory ran out with {len(batch)} tiles at once; went on with {self.batch_size}.")
         return None
 
-    def _forward(self, batch: np.ndarray, tick: Callable[[], None]) -> np.ndarray:
+    def _forward(self, batch: np.ndarray) -> np.ndarray:
         torch = self.torch
         with torch.inference_mode():
             x = torch.from_numpy(batch)[:, None].to(self.device.name)
             total = torch.zeros_like(x)
-            for turn, (order, flips) in enumerate(ROTATIONS[: self.rotations]):
-                if turn:
-                    tick()
+            for order, flips in ROTATIONS[: self.rotations]:
                 turned = x.permute(0, 1, *(a + 2 for a in order)).flip([a + 2 for a in flips]).contiguous()
                 y = self.network(turned).flip([a + 2 for a in flips])
                 total += y.permute(0, 1, *(order.index(a) + 2 for a in range(3)))
