@@ -2,8 +2,8 @@
 
     python -m training.train --name unet --hours 2
     python -m training.train --name unet --hours 3            # goes on where it left off
-    python -m training.train --name paper --architecture generator --size 25 --batch 16 --rate 1e-3 \
-        --objective paper                                      # content + 1e-3 adversarial, as in the paper
+    python -m training.train --name paper --architecture generator --target-scale 0.25 \
+        --size 25 --batch 16 --rate 1e-3 --objective paper     # content + 1e-3 adversarial, as in the paper
 
 Everything a run needs to go on is in runs/NAME/state.pt. The learning rate warms up over 200 steps and then
 falls to zero by a cosine over the hours asked for, counted over all sittings. What is evaluated and shipped is
@@ -45,6 +45,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=48, help="edge of a tile, voxels of 1 Å")
     parser.add_argument("--real", type=float, default=0.4, help="share of tiles from real maps")
+    parser.add_argument("--target-scale", type=float, default=1.0,
+                        help="HR is multiplied by this; 0.25 keeps it in the 0...1 of the paper's generator")
     parser.add_argument("--clip", type=float, default=0.15, help="largest norm of the gradient")
     parser.add_argument("--average", type=float, default=0.999, help="decay of the moving average of the weights")
     parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
@@ -112,6 +114,7 @@ class Run:
         """One step of Adam on (B, 1, n, n, n) tensors and (B,) resolutions; the parts of the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
+        hr = hr * self.options.target_scale
         self.network.train()
         with torch.autocast(self.options.device.split(":")[0], torch.bfloat16, enabled=self.options.bfloat16):
             sr = self.network(lr)
