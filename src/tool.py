@@ -148,8 +148,6 @@ class SuperEMTool(ToolInstance):
         self._asked = None
         if volume is None:
             self.estimate.setText("Open a map to work on.")
-        elif jobs(self.session).list():
-            self.estimate.setText("The estimate waits for the running job to end.")
         else:
             self.estimate.setText("Estimating time and memory …")
             self._timer.start()
@@ -158,7 +156,11 @@ class SuperEMTool(ToolInstance):
         from .panel.foretell import foretell, question
 
         volume = self.form.map_menu.value
-        if volume is not None and not jobs(self.session).list():
+        if volume is None:
+            return
+        if jobs(self.session).list():
+            self.estimate.setText("The estimate waits for the running job to end.")
+        else:
             self._asked = question(volume, self.form.choices)
             self._foreteller.ask(self._asked, foretell)
 
