@@ -50,7 +50,8 @@ def shell_disagreement(
     The FSC gives every shell its own say, so detail near the resolution limit is not outvoted by the
     strong low frequencies, and it cannot be raised by filtering: only by phases and by suppressing noise.
     Shells count most around the map's own resolution, where there is something to win: far below it the
-    FSC is high anyway, and far beyond it nothing can be known.
+    FSC is high anyway, and far beyond it nothing can be known: there the gradient, which grows as a shell
+    gets weaker, would only keep its noise alive.
     """
     n = sr.shape[-1]
     ramp = torch.sin(torch.pi * (torch.arange(n) + 0.5) / n).clamp(max=0.7) / 0.7
@@ -66,7 +67,7 @@ def shell_disagreement(
     cross = sums((a * b.conj()).real)
     scale = sums(a.abs().square()) * sums(b.abs().square())
     relative = torch.arange(first, last + 1).to(sr) / n * resolution[:, None].to(sr)
-    weight = 0.2 + torch.exp(-(((relative - 1) / 0.35) ** 2))
+    weight = 0.2 * (relative < 1) + torch.exp(-(((relative - 1) / 0.35) ** 2))
     # a tile without density in HR has no FSC to speak of
     weight = weight * (sums(b.abs().square()) > 1e-6 * n**3)
     fsc = cross / torch.sqrt(scale + 1e-12 * n**6)
