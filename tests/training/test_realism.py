@@ -1,0 +1,125 @@
+"""The figures of realism measure what they say: known filters, known shares, classes that can and cannot be told apart."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from training import realism, simulate
+
+
+@pytest.fixture(scope="module")
+def hr(atoms):
+    """HR density of the made-up molecule in the middle of a box of 64 Å."""
+    return simulate.target_density(atoms.coordinates + 32, atoms.weights, 64)
+
+
+def test_spectra_of_a_filtered_model_are_the_filter(hr):
+    """A Gaussian filter of known width: FSC 1, and the amplitude falls as its Fourier transform."""
+    sigma, d = 0.9, 4.0
+    sample = realism.Sample("g", ndimage.gaussian_filter(hr, sigma), hr, d)
+    amplitude, correlation = realism.spectra(sample)
+    q = realism.SHELLS / d
+    expected = np.exp(-2 * np.pi**2 * sigma**2 * q**2)
+    expected /= expected[realism.REFERENCE_SHELLS].mean()
+    low = realism.SHELLS < 1.1  # beyond, what the mask spreads is no longer small
+    np.testing.assert_allclose(amplitude[low], expected[low], rtol=0.12)
+    assert correlation[low].min() > 0.97
+
+
+def test_noise_lowers_the_fsc_as_its_power_says(hr):
+    """White noise: FSC = 1 / sqrt(1 + N/S) at the shell where its power is known."""
+    rng = np.random.default_rng(1)
+    noise = rng.standard_normal(hr.shape).astype(np.float32) * 0.25
+    sample = realism.Sample("g", hr + noise, hr, 4.0)
+    _, correlation = realism.spectra(sample)
+    _, clean = realism.spectra(realism.Sample("g", hr, hr, 4.0))
+    assert clean.min() > 0.999
+    mask = realism.soft_mask(2 + ndimage.distance_transform_edt(hr <= realism.NEAR))
+    q = realism.spatial_frequency(hr.shape, (1.0, 1.0, 1.0)) * 4
+    k = 8
+    shell = np.abs(q - realism.SHELLS[k]) < 0.05
+    power = [(np.abs(np.fft.rfftn(a * mask)) ** 2)[shell].mean() for a in (hr, noise)]
+    assert correlation[k] == pytest.approx(1 / np.sqrt(1 + power[1] / power[0]), abs=0.06)
+
+
+def test_a_histogram_is_a_density_of_the_molecule_alone(hr):
+    """It sums to 1, and what lies outside of the molecule does not count."""
+    lr = np.where(hr > realism.NEAR, 0.42, -0.9).astype(np.float32)
+    counts = realism.histogram(realism.Sample("g", lr, hr, 3.0))
+    width = realism.DENSITIES[1] - realism.DENSITIES[0]
+    assert counts.sum() * width == pytest.approx(1)
+    assert counts.max() * width == pytest.approx(1)
+    assert realism.DENSITIES[np.argmax(counts)] == pytest.approx(0.42, abs=width)
+
+
+def test_statistics_follow_the_map(hr):
+    """Clipping and masking show in the statistics that are named for them."""
+    rng = np.random.default_rng(0)
+    lr = ndimage.gaussian_filter(hr, 1.0) + 0.2 * ndimage.gaussian_filter(rng.standard_normal(hr.shape), 1) - 0.02
+    near = hr > realism.NEAR
+
+    def median(array):
+        values = realism.statistics(np.random.default_rng(0), realism.Sample("g", array.astype(np.float32), hr, 4.0), 12)
+        assert values.shape == (12, len(realism.STATISTICS))
+        return dict(zip(realism.STATISTICS, np.nanmedian(values, axis=0), strict=True))
+
+    plain, masked, clipped = median(lr), median(lr * near), median(np.maximum(lr, 0.3))
+    assert masked["share of zeros outside"] == 1 and plain["share of zeros outside"] < 0.9
+    assert masked["mean inside"] == pytest.approx(plain["mean inside"])
+    assert clipped["share below 0 inside"] == 0 < plain["share below 0 inside"]
+    assert plain["correlation with model"] > 0.9
+
+
+def test_the_classifier_guesses_on_alike_and_knows_different_maps():
+    """Both kinds from one distribution: near 50 %; one of them shifted: near 100 %, and the shifted statistic is named."""
+    rng = np.random.default_rng(3)
+    groups = [f"protein {i // 2}" for i in range(16)]
+
+    def maps(count, shift=0.0):
+        drawn = []
+        for _ in range(count):
+            values = rng.standard_normal((40, 5)) + 0.2 * rng.standard_normal(5)
+            values[:, 3] += shift
+            drawn.append(values)
+        return drawn
+
+    alike, each, _ = realism.accuracy(rng, maps(16), maps(40), groups)
+    assert set(each) == set(groups)
+    assert alike == pytest.approx(0.5, abs=0.08)
+    different, _, weights = realism.accuracy(rng, maps(16, 4), maps(40), groups)
+    assert different > 0.95
+    assert np.argmax(np.abs(weights)) == 3 and weights[3] > 0
+
+
+def test_a_trait_of_one_protein_does_not_count_as_knowledge():
+    """Each protein has a mark of its own, which tells nothing about the protein that is left out."""
+    rng = np.random.default_rng(4)
+    groups = [f"protein {i}" for i in range(8)]
+    real = []
+    for i in range(8):
+        values = rng.standard_normal((40, 8))
+        values[:, i] += 6
+        real.append(values)
+    right = realism.accuracy(rng, real, [rng.standard_normal((40, 8)) for _ in range(30)], groups)[1]
+    assert np.mean(list(right.values())) < 0.7
+
+
+def test_shares_inside_a_band_are_counted():
+    """5 to 95 % of 0 to 100, column by column; what is undefined does not count."""
+    reference = np.repeat(np.arange(101.0)[:, None], 2, axis=1)
+    values = np.array([[50.0, 4.0], [96.0, np.nan], [5.0, 95.0]])
+    assert realism.inside_share(values, reference) == pytest.approx(3 / 5)
+
+
+def test_the_picture_is_drawn(atoms, hr, tmp_path):
+    """From a few simulated maps on both sides: a PNG file, and a table with a row a statistic."""
+    from training.realism_plot import draw
+
+    rng = np.random.default_rng(0)
+    fake = realism.simulated(rng, {"BM5": [atoms]}, 3)
+    assert all(s.hr.any() for s in fake)
+    curves, medians, _ = realism.measure(rng, fake, 4)
+    rows = realism.table({**curves, **medians}, {**curves, **medians}).splitlines()
+    assert len(rows) == 1 + 3 + len(realism.STATISTICS)
+    draw(tmp_path / "docs/realism.png", [s.resolution for s in fake], (curves, medians), (curves, medians), (0.7, 0.6))
+    assert (tmp_path / "docs/realism.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,308 @@
+"""Fetch what the models were trained on, by PDB and EMDB id, and lay it out as the trainer reads it.
+
+    python -m training.fetch --out DATA                # structures and maps: some 2 GB of downloads
+    python -m training.fetch --out DATA --structures   # only the structures that simulated pairs are made of
+    python -m training.fetch --out DATA --maps         # only the deposited maps
+
+The ids are in `training/ids`. What is there already is not fetched again, and a download that was cut off goes on
+where it stopped. docs/training.md says which entries cannot be had in this way, and what differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from superem.core.density import DensityMap, MapError
+from superem.core.mrc import read_mrc, write_mrc
+
+from .density import SIGMA_PER_RESOLUTION, gaussian_density
+from .metrics.grid import distance_to_atoms, pearson
+from .structures import read_atoms
+
+ARCHIVE = "https://files.wwpdb.org/pub"
+IDS = Path(__file__).parent / "ids"
+#: Å of density that is kept round the model.
+MARGIN = 8.0
+#: Å from the model within which map and model are compared.
+COMPARED = 3.0
+#: Below this correlation the model does not lie on the map.
+ASTRAY = 0.2
+#: A structure with so much more or less atoms than the one trained on is named.
+CHANGED = 0.2
+MAP_COLUMNS = ("id", "emdb", "pdb", "resolution", "shape_zyx", "voxel", "group", "split", "cc_mask", "note")
+STRUCTURE_COLUMNS = ("set", "name", "chains", "atoms", "b_min", "b_max")
+Row = dict[str, str]
+
+
+class FetchError(RuntimeError):
+    """One entry could not be had; the message is one clear sentence."""
+
+
+class UnreachableError(FetchError):
+    """The archive does not answer: there is no point in asking for the next entry."""
+
+
+def pdb_url(archive: str, pdb: str) -> str:
+    """Address of an entry's mmCIF file."""
+    return f"{archive}/pdb/data/structures/divided/mmCIF/{pdb[1:3].lower()}/{pdb.lower()}.cif.gz"
+
+
+def emdb_url(archive: str, emdb: str) -> str:
+    """Address of an entry's primary map."""
+    return f"{archive}/emdb/structures/{emdb}/map/{emdb.lower().replace('-', '_')}.map.gz"
+
+
+def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path:
+    """Download to `path` unless it is there; each new attempt goes on where the last one stopped.
+
+    Parameters
+    ----------
+    url, path
+        From where, to where. The file appears only when it is whole; until then it is named `.part`.
+    attempts
+        How often to try; an answer that the file does not exist ends the tries.
+    wait
+        Seconds before the second attempt, twice as many before each further one.
+
+    Raises
+    ------
+    FetchError
+        If the archive has no such file, or all attempts failed.
+    """
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(wait * 2 ** (attempt - 1))
+        have = part.stat().st_size if part.exists() else 0
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                goes_on = answer.status == 206
+                length = answer.headers.get("Content-Length")
+                expected = int(length) + (have if goes_on else 0) if length else None
+                with open(part, "ab" if goes_on else "wb") as out:
+                    while block := answer.read(1 << 20):
+                        out.write(block)
+            if expected is None or part.stat().st_size == expected:
+                os.replace(part, path)
+                return path
+            reason = "the transfer was cut off"
+        except urllib.error.HTTPError as error:
+            if error.code in (403, 404, 410):
+                raise FetchError(f"The archive has no file {url}; the entry may have been superseded.") from None
+            if error.code == 416:  # what is there is not the beginning of what the archive has
+                part.unlink()
+            reason = f"the archive answered {error.code}"
+        except (OSError, HTTPException) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+    raise UnreachableError(f"{url} could not be downloaded in {attempts} attempts: {reason}.")
+
+
+def read_entry(path: Path, chains: str) -> gemmi.Structure:
+    """First model of an mmCIF file, without hydrogens, waters and alternative places of atoms.
+
+    `chains` names those to keep: every letter one, as in "AB"; or one with its residues, as in "A:381-719"; or
+    none, which keeps all.
+
+    Raises
+    ------
+    FetchError
+        If the file is damaged, which removes it so that it is fetched again, or if nothing is left.
+    """
+    try:
+        structure = gemmi.read_structure(str(path))
+    except (RuntimeError, ValueError, OSError, EOFError) as error:
+        path.unlink()
+        raise FetchError(f"{path} was damaged and has been removed ({error}); run the command again.") from None
+    if len(structure) == 0:
+        raise FetchError(f"{path} has no atoms.")
+    while len(structure) > 1:
+        del structure[-1]
+    structure.setup_entities()
+    structure.remove_alternative_conformations()
+    structure.remove_hydrogens()
+    structure.remove_waters()
+    letters, _, residues = chains.partition(":")
+    model = structure[0]
+    for i in reversed(range(len(model))):
+        if letters and model[i].name not in letters:
+            del model[i]
+        elif residues:
+            first, last = map(int, residues.split("-"))
+            for j in reversed(range(len(model[i]))):
+                number = model[i][j].seqid.num
+                if number is None or not first <= number <= last:
+                    del model[i][j]
+    structure.remove_empty_chains()
+    if model.count_atom_sites() == 0:
+        raise FetchError(f"{path} has no atoms in chain {chains}: its chains may have been renamed.")
+    return structure
+
+
+def fetch_structure(row: Row, out: Path, archive: str) -> Row:
+    """Fetch one structure to `out`/structures; its row of structures.csv."""
+    cif = download(pdb_url(archive, row["pdb"]), out / "downloads" / f"{row['pdb'].lower()}.cif.gz")
+    structure = read_entry(cif, row["chains"])
+    structure.shorten_chain_names()  # the PDB format has room for one letter
+    path = out / "structures" / row["set"] / f"{row['name']}.pdb.gz"
+    _write_gz(path, structure.make_pdb_string().encode())
+    b = read_atoms(path).b_factors
+    wanted = int(row["atoms"])
+    if abs(len(b) / wanted - 1) > CHANGED:
+        print(f"{row['set']} {row['name']} has {len(b)} atoms; the one trained on had {wanted}.")
+    counts = {"chains": str(len(structure[0])), "atoms": str(len(b))}
+    return {**row, **counts, "b_min": f"{b.min():.1f}", "b_max": f"{b.max():.1f}"}
+
+
+def fetch_map(row: Row, out: Path, archive: str) -> Row:
+    """Fetch one map and its model to `out`/maps, cropped as it was trained on; its row of pairs.csv."""
+    cif = download(pdb_url(archive, row["pdb"]), out / "downloads" / f"{row['pdb'].lower()}.cif.gz")
+    whole = download(emdb_url(archive, row["emdb"]), out / "downloads" / f"{row['emdb'].lower()}.map.gz")
+    structure = read_entry(cif, row["chains"])
+    folder = out / "maps" / row["id"]
+    _write_gz(folder / "model.cif.gz", structure.make_mmcif_document().as_string().encode())
+    atoms = read_atoms(folder / "model.cif.gz")
+    try:
+        density = crop(read_mrc(whole), atoms.coordinates, float(row["zone"] or 0), row["clip"] == "yes")
+    except MapError as error:
+        raise FetchError(f"{row['id']}: {error}") from None
+    near = np.isfinite(distance_to_atoms(density, atoms.coordinates, COMPARED))
+    sigma = float(row["resolution"]) * SIGMA_PER_RESOLUTION
+    model = gaussian_density(atoms.coordinates, atoms.weights, density.shape, sigma, density.origin, density.step)
+    correlation = pearson(density.array[near], model[near])
+    if correlation < ASTRAY:
+        raise FetchError(f"{row['id']}: {row['pdb']} does not lie on {row['emdb']} (correlation {correlation:.2f}).")
+    plain = folder / "map.mrc"
+    write_mrc(plain, density, [f"{row['emdb']} cropped round {row['pdb']} {row['chains']}".strip()])
+    _write_gz(folder / "map.mrc.gz", plain.read_bytes())
+    plain.unlink()
+    shape = "x".join(str(n) for n in density.shape)
+    return {**row, "shape_zyx": shape, "voxel": f"{density.step[0]:.4f}", "cc_mask": f"{correlation:.3f}"}
+
+
+def crop(density: DensityMap, xyz: np.ndarray, zone: float, clip: bool) -> DensityMap:
+    """Box round atoms with a margin of 8 Å, and in it only what lies within `zone` Å of an atom (0: everything).
+
+    Parameters
+    ----------
+    density
+        The whole map.
+    xyz
+        (n, 3) atoms, Å.
+    zone
+        Radius of the mask, Å.
+    clip
+        Whether negative density is cut.
+
+    Raises
+    ------
+    MapError
+        If no atom lies in the map's box.
+    """
+    at = density.indices(np.asarray(xyz, float))[:, ::-1]  # kji
+    if not np.any(np.all((at >= 0) & (at <= np.array(density.shape) - 1), axis=1)):
+        raise MapError("no atom of the model lies in the map's box")
+    around = MARGIN / np.asarray(density.step)[::-1]
+    first = np.maximum(np.floor(at.min(axis=0) - around).astype(int), 0)
+    last = np.minimum(np.ceil(at.max(axis=0) + around).astype(int) + 1, density.shape)
+    array = density.array[tuple(slice(a, b) for a, b in zip(first, last, strict=True))].copy()
+    x, y, z = (float(v) for v in density.positions(first[::-1].astype(float)))
+    box = DensityMap(array, (x, y, z), density.step, density.rotation, density.name)
+    if zone:
+        array[np.isinf(distance_to_atoms(box, np.asarray(xyz, float), zone))] = 0
+    if clip:
+        np.maximum(array, 0, out=array)
+    return box
+
+
+def fetch_all(rows: list[Row], index: Path, key: tuple[str, ...], columns: tuple[str, ...], one: Callable[[Row], Row]) -> int:
+    """Fetch what `index` (a csv file) does not list yet, one after the other; how many failed.
+
+    The index is rewritten after each, so that the command can be stopped at any time.
+    """
+    done: dict[tuple[str, ...], Row] = {}
+    if index.exists():
+        with open(index, newline="") as lines:
+            done = {tuple(r[k] for k in key): r for r in csv.DictReader(lines)}
+    failed = 0
+    for row in rows:
+        name = tuple(row[k] for k in key)
+        if name in done:
+            continue
+        try:
+            done[name] = one(row)
+        except UnreachableError:
+            raise
+        except FetchError as error:
+            print(error)
+            failed += 1
+            continue
+        print(f"{' '.join(name)}: done")
+        index.parent.mkdir(parents=True, exist_ok=True)
+        part = index.with_suffix(".part")
+        with open(part, "w", newline="") as out:
+            writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(done.values())
+        os.replace(part, index)
+    return failed
+
+
+def _write_gz(path: Path, data: bytes) -> None:
+    """Write a .gz file at once: whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(gzip.compress(data, mtime=0))
+    os.replace(part, path)
+
+
+def _listed(name: str) -> list[Row]:
+    with open(IDS / name, newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Fetch structures and maps; say what could not be had."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to fill; what is in it is not fetched again")
+    parser.add_argument("--structures", action="store_true", help="only the structures")
+    parser.add_argument("--maps", action="store_true", help="only the maps")
+    parser.add_argument("--archive", default=ARCHIVE, help="the archive, or a mirror laid out like it")
+    options = parser.parse_args(arguments)
+    both = options.structures == options.maps
+    out, archive, failed = options.out, options.archive.rstrip("/"), 0
+    try:
+        if both or options.structures:
+            rows = _listed("structures.csv")
+            failed += fetch_all(rows, out / "structures/structures.csv", ("set", "name"), STRUCTURE_COLUMNS,
+                                lambda row: fetch_structure(row, out, archive))  # fmt: skip
+        if both or options.maps:
+            rows = _listed("maps.csv")
+            for row in rows:
+                if row["fetch"] == "no":
+                    print(f"{row['id']} is left out: {row['note']}.")
+            failed += fetch_all([r for r in rows if r["fetch"] == "yes"], out / "maps/pairs.csv", ("id",), MAP_COLUMNS,
+                                lambda row: fetch_map(row, out, archive))  # fmt: skip
+    except UnreachableError as error:
+        raise SystemExit(f"{error} What is done is kept: run the command again to go on.") from None
+    print(f"The whole entries in {out / 'downloads'} are no longer needed.")
+    if failed:
+        raise SystemExit(f"{failed} of the entries could not be had; the lines above say why.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""How close simulated maps are to deposited ones: spectra, densities, local statistics, and a classifier.
+
+    python -m training.realism --data ../shared/data --out docs/images/realism.png
+
+Deposited maps are those of the train split within the simulator's range of resolutions, resampled to 1 Å and
+normalised, nothing else; validation maps are not read. Both kinds go through the same functions. Prints a table
+and the accuracy of a logistic regression that tells simulated from deposited cubes of proteins it has not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from scipy import fft, ndimage
+from superem.core.normalise import robust
+from superem.core.resample import resample
+
+from . import pairs, simulate
+from .density import SIGMA_PER_RESOLUTION, gaussian_density
+from .metrics.fsc import soft_mask
+from .metrics.grid import pearson, spatial_frequency
+from .structures import Atoms, load_structures
+
+#: HR density at 2 Å from a lone carbon: above it a voxel counts as the molecule's. Zone masks are no tighter.
+NEAR, NEAR_DISTANCE = 9e-4, 2.0
+#: Shells of frequency times resolution: 1 is the resolution limit.
+SHELLS = np.arange(0.15, 1.551, 0.1)
+#: Shells in which the amplitude ratio is made 1.
+REFERENCE_SHELLS = slice(1, 4)
+#: Normalised densities of the histograms.
+DENSITIES = np.linspace(-1, 2.5, 36)
+CUBE = 24
+BANDS = ((0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.1), (1.1, 1.4))
+STATISTICS = (
+    "mean inside", "deviation inside", "skewness inside", "kurtosis inside", "share below 0 inside",
+    "deviation outside", "share of zeros outside", "local deviation", "spread of local deviation",
+    "correlation with model", *(f"power at {a}-{b}/d" for a, b in BANDS),
+)  # fmt: skip
+
+#: Curves (maps, bins) or statistics (maps,) by name.
+Measured = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A low-resolution map in network units and its HR density, (nz, ny, nx) float32 at 1 Å; resolution in Å."""
+
+    group: str
+    lr: np.ndarray
+    hr: np.ndarray
+    resolution: float
+
+    @property
+    def near(self) -> np.ndarray:
+        """Voxels within 2 Å of an atom, bool."""
+        return self.hr > NEAR
+
+
+def deposited(folder: Path, lowest: float = 2.6, highest: float = 6.0) -> dict[str, Sample]:
+    """Train maps of `folder`/pairs.csv with a resolution (Å) that the simulator draws, by name."""
+    samples = {}
+    for name, real in pairs.read_split(folder, "train").items():
+        if lowest <= real.resolution <= highest:
+            density = resample(real.density)
+            geometry = (density.shape, simulate.TARGET_RESOLUTION * SIGMA_PER_RESOLUTION, density.origin, density.step)
+            hr = gaussian_density(real.atoms.coordinates, real.atoms.weights, *geometry) / np.float32(simulate.TARGET_UNIT)
+            samples[name] = Sample(real.group, _normalise(density.array), hr, real.resolution)
+    return samples
+
+
+def simulated(rng: np.random.Generator, sets: dict[str, list[Atoms]], count: int) -> list[Sample]:
+    """Maps drawn from the simulator; its pairs of mere noise are left out."""
+    molecules = (pair for pair in simulate.stream(rng, sets) if pair.hr.any())
+    samples = []
+    for number in range(count):
+        pair = next(molecules)
+        lr, hr = pair.lr.astype(np.float32), pair.hr.astype(np.float32)
+        samples.append(Sample(f"simulated {number}", _normalise(lr), hr, pair.resolution))
+    return samples
+
+
+def _normalise(array: np.ndarray) -> np.ndarray:
+    """Network units, twice, since simulated pairs come normalised and then scaled at random."""
+    once = robust(array).apply(array)
+    return robust(once).apply(once)
+
+
+def spectra(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Radial amplitude over the model's (1 at low frequency), and FSC with the model, in a soft mask, on `SHELLS`."""
+    distance = NEAR_DISTANCE + ndimage.distance_transform_edt(~sample.near)
+    mask = soft_mask(distance)
+    f, g = fft.rfftn(sample.lr * mask), fft.rfftn(sample.hr * mask)
+    step = SHELLS[1] - SHELLS[0]
+    q = spatial_frequency(sample.lr.shape, (1.0, 1.0, 1.0)) * sample.resolution
+    shell = np.floor((q - SHELLS[0]) / step + 0.5).astype(int)
+    chosen = (shell >= 0) & (shell < len(SHELLS)) & (q < 0.5 * sample.resolution)
+    index, f, g = shell[chosen], f[chosen], g[chosen]
+    cross, power_f, power_g = (
+        np.bincount(index, values, len(SHELLS)) for values in ((f * g.conj()).real, np.abs(f) ** 2, np.abs(g) ** 2)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        amplitude = np.sqrt(power_f / power_g)
+        amplitude /= amplitude[REFERENCE_SHELLS].mean()
+        return amplitude, cross / np.sqrt(power_f * power_g)
+
+
+def histogram(sample: Sample) -> np.ndarray:
+    """Share of the molecule's voxels by normalised density, over the bins of `DENSITIES`, per unit of density."""
+    values = np.clip(sample.lr[sample.near], DENSITIES[0], DENSITIES[-1])
+    return np.histogram(values, DENSITIES, density=True)[0]
+
+
+def statistics(rng: np.random.Generator, sample: Sample, count: int) -> np.ndarray:
+    """`STATISTICS` of up to `count` cubes of 24 Å centred near atoms, (cubes, len(STATISTICS)); NaN where undefined."""
+    n = CUBE
+    lr, hr, near = (np.pad(a, n // 2) for a in (sample.lr, sample.hr, sample.near))
+    model = ndimage.gaussian_filter(hr, sample.resolution * SIGMA_PER_RESOLUTION)
+    mean = ndimage.uniform_filter(lr, 5)
+    deviation = np.sqrt(np.maximum(ndimage.uniform_filter(lr * lr, 5) - mean * mean, 0))
+    q = spatial_frequency((n, n, n), (1.0, 1.0, 1.0)) * sample.resolution
+    window = np.hanning(n + 2)[1:-1].astype(np.float32)
+    window = window[:, None, None] * window[:, None] * window
+    centres = np.argwhere(near)
+    rows = []
+    for centre in centres[rng.choice(len(centres), min(count, len(centres)), replace=False)]:
+        start = np.clip(centre - n // 2, 0, np.array(lr.shape) - n)
+        at = tuple(slice(s, s + n) for s in start)
+        rows.append(_cube_statistics(lr[at], near[at], deviation[at], model[at], window, q))
+    return np.array(rows)
+
+
+def _cube_statistics(x, near, deviation, model, window, q) -> list[float]:
+    inside, outside, local = x[near], x[~near], deviation[near]
+    mean, sd = float(inside.mean()), float(inside.std()) + 1e-6
+    z = (inside - mean) / sd
+    power = np.abs(fft.rfftn((x - x.mean()) * window)) ** 2
+    total = power[(q > 0.2) & (q < 1.5)].sum() + 1e-9
+    bands = [np.log10(power[(q >= a) & (q < b)].sum() / total + 1e-6) for a, b in BANDS]
+    shape = [mean, sd, float((z**3).mean()), float((z**4).mean()) - 3, float((inside <= 0).mean())]
+    around = [float(outside.std()), float((np.abs(outside) < 1e-3).mean())] if outside.size > 50 else [np.nan] * 2
+    return [*shape, *around, float(np.median(local)), float(local.std() / (local.mean() + 1e-6)),
+            pearson(inside, model[near]), *bands]  # fmt: skip
+
+
+def accuracy(
+    rng: np.random.Generator, real: list[np.ndarray], fake: list[np.ndarray], groups: list[str]
+) -> tuple[float, dict[str, float], np.ndarray]:
+    """Tell simulated from deposited cubes by logistic regression, tested on proteins that were left out.
+
+    `real` and `fake` are the statistics (cubes, statistics) of each map, `groups` the protein of each of `real`.
+    Every protein is left out once, together with as large a share of the simulated maps.
+
+    Returns
+    -------
+    tuple
+        Accuracy (mean of both kinds), share of each protein's cubes recognised, mean weight of each statistic.
+    """
+    names = sorted(set(groups))
+    fold_of_fake = rng.permutation(len(fake)) % len(names)
+    right, right_fake, weights = {}, [], []
+    for k, name in enumerate(names):
+        train = [s for s, g in zip(real, groups, strict=True) if g != name]
+        held = np.concatenate([s for s, g in zip(real, groups, strict=True) if g == name])
+        train_fake = [s for s, f in zip(fake, fold_of_fake, strict=True) if f != k]
+        held_fake = np.concatenate([s for s, f in zip(fake, fold_of_fake, strict=True) if f == k])
+        predict, weight = _logistic(train, train_fake)
+        right[name] = float((predict(held) > 0).mean())
+        right_fake.append(float((predict(held_fake) < 0).mean()))
+        weights.append(weight)
+    return float(0.5 * (np.mean(list(right.values())) + np.mean(right_fake))), right, np.mean(weights, axis=0)
+
+
+def _logistic(real: list[np.ndarray], fake: list[np.ndarray], ridge: float = 1e-2):
+    """Logistic regression by Newton's method; every map counts alike, and both kinds together.
+
+    Returns the log-odds as a function of statistics (cubes, statistics), and the weights in standard deviations.
+    """
+    x = np.concatenate([*real, *fake])
+    y = np.repeat([1.0, 0.0], [sum(map(len, real)), sum(map(len, fake))])
+    w = np.concatenate([np.full(len(s), 0.5 / len(kind) / len(s)) for kind in (real, fake) for s in kind])
+    middle, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0) + 1e-6
+
+    def design(values: np.ndarray) -> np.ndarray:
+        z = np.clip(np.nan_to_num((values - middle) / scale), -4, 4)
+        return np.hstack([z, z * z - 1, np.ones((len(z), 1))])
+
+    a = design(x)
+    beta = np.zeros(a.shape[1])
+    penalty = ridge * np.eye(a.shape[1])
+    penalty[-1, -1] = 0
+    for _ in range(12):
+        p = 1 / (1 + np.exp(-np.clip(a @ beta, -30, 30)))
+        hessian = (a * (w * np.maximum(p * (1 - p), 1e-4))[:, None]).T @ a + penalty
+        beta += np.linalg.solve(hessian, a.T @ (w * (y - p)) - penalty @ beta)
+    return (lambda values: design(values) @ beta), beta[: x.shape[1]]
+
+
+def inside_share(values: np.ndarray, reference: np.ndarray) -> float:
+    """Share of `values` (maps, ...) within the 5 to 95 % band of `reference` (maps, ...), over all columns."""
+    low, high = np.nanpercentile(reference, [5, 95], axis=0)
+    known = np.isfinite(values)
+    return float(((values >= low) & (values <= high))[known].mean())
+
+
+def table(real: dict[str, np.ndarray], fake: dict[str, np.ndarray]) -> str:
+    """Rows of each statistic: medians, bands, and how much of either kind lies in the other's 5 to 95 % band."""
+    head = ("statistic", "deposited: median (range)", "simulated: median (5-95 %)", "dep. in sim.", "sim. in dep.")
+    lines = ["{:28s} {:>28s} {:>30s} {:>13s} {:>13s}".format(*head)]
+    for name in real:
+        r, f = real[name], fake[name]
+        shares = f"{100 * inside_share(r, f):12.0f}% {100 * inside_share(f, r):12.0f}%"
+        if r.ndim == 1:
+            low, high = np.nanpercentile(f, [5, 95])
+            one = f"{np.nanmedian(r):.2f} ({np.nanmin(r):.2f} to {np.nanmax(r):.2f})"
+            two = f"{np.nanmedian(f):.2f} ({low:.2f} to {high:.2f})"
+        else:
+            one = two = f"{r.shape[1]} bins"
+        lines.append(f"{name:28s} {one:>28s} {two:>30s} {shares}")
+    return "\n".join(lines)
+
+
+def measure(rng: np.random.Generator, samples: list[Sample], cubes: int) -> tuple[Measured, Measured, list[np.ndarray]]:
+    """Curves (maps, bins) and medians over cubes (maps,) by name, and the statistics of each map's cubes."""
+    amplitude, correlation = (np.array(c) for c in zip(*map(spectra, samples), strict=True))
+    curves = {
+        "amplitude / model's": amplitude,
+        "FSC with the model": correlation,
+        "density histogram": np.array([histogram(s) for s in samples]),
+    }
+    each = [statistics(rng, s, cubes) for s in samples]
+    medians = np.array([np.nanmedian(c, axis=0) for c in each])
+    return curves, dict(zip(STATISTICS, medians.T, strict=True)), each
+
+
+def main() -> None:
+    """Measure both kinds, print the table and the classifier's accuracy, draw the plot."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with maps/ and structures/")
+    parser.add_argument("--out", type=Path, help="picture to write")
+    parser.add_argument("--count", type=int, default=60, help="simulated maps")
+    parser.add_argument("--cubes", type=int, default=24, help="cubes a simulated map; three times as many a deposited one")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    real = deposited(options.data / "maps")
+    fake = simulated(rng, load_structures(options.data / "structures", Path("build/structures.pickle")), options.count)
+    curves, medians, cubes = measure(rng, list(real.values()), 3 * options.cubes)
+    fake_curves, fake_medians, fake_cubes = measure(rng, fake, options.cubes)
+    print(table({**curves, **medians}, {**fake_curves, **fake_medians}))
+
+    groups = [s.group for s in real.values()]
+    score, each, weights = accuracy(rng, cubes, fake_cubes, groups)
+    inside = [i for i, name in enumerate(STATISTICS) if "outside" not in name]
+    within = accuracy(rng, [c[:, inside] for c in cubes], [c[:, inside] for c in fake_cubes], groups)[0]
+    print(f"\nClassifier, on proteins left out: {100 * score:.0f} % right (50 % is a guess), and {100 * within:.0f} % without the"
+          f" statistics outside of the molecule, which masks decide.\n{sum(map(len, cubes))} cubes of {len(real)} deposited maps"
+          f" of {len(each)} proteins, {sum(map(len, fake_cubes))} cubes of {len(fake)} simulated maps.")
+    print("Share of a protein's cubes recognised: " + ", ".join(f"{g} {100 * s:.0f} %" for g, s in each.items()))
+    order = np.argsort(-np.abs(weights))
+    print("What tells them apart most (+: larger in deposited maps): "
+          + ", ".join(f"{STATISTICS[i]} {weights[i]:+.1f}" for i in order[:6]))
+    if options.out:
+        from .realism_plot import draw  # matplotlib only where a picture is wanted
+
+        resolutions = [s.resolution for s in real.values()]
+        draw(options.out, resolutions, (curves, medians), (fake_curves, fake_medians), (score, within))
+
+
+if __name__ == "__main__":
+    main()
