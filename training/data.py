@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from superem.core.predict import ROTATIONS
 
 from .pool import read_shard

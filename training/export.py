@@ -13,9 +13,9 @@ import json
 from pathlib import Path
 
 import torch
+from superem.nets.store import Card, save
 
 from superem import nets
-from superem.nets.store import Card, save
 
 
 def export(run: Path, out: Path, **card: object) -> Card:

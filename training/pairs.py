@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
-
 from superem.core.density import DensityMap
 from superem.core.mrc import read_mrc
 from superem.core.normalise import robust
 
 from .density import gaussian_density
-from .simulate import Pair, frequencies, target_density
+from .simulate import Pair, frequencies, radial_power, target_density
 from .structures import Atoms, read_atoms
 
 #: Not trained on though marked for it: the ASC filament's mouse homologue is the protein of a validation map.
@@ -76,7 +75,7 @@ def draw(rng: np.random.Generator, real: RealMap, n: int = 72) -> Pair:
         np.maximum(lr, 0, out=lr)
 
     at = turn.inv().apply(real.atoms.coordinates - centre) + n / 2
-    hr = target_density(at, real.atoms.weights, (n, n, n))
+    hr = target_density(at, real.atoms.weights, n)
     near = gaussian_density(at, np.ones(len(at)), (n, n, n), 1.5) > 0.004  # about 4 Å from an atom
     lr = robust(lr).apply(lr)
     empty = ndimage.gaussian_filter(np.abs(lr), 1.5) < 0.08
@@ -92,9 +91,7 @@ def _degrade(rng: np.random.Generator, lr: np.ndarray, resolution: float, n: int
     coarser = max(resolution, 2.8)
     if resolution < 2.8 or rng.random() < 0.35:
         coarser += float(rng.exponential(0.6))
-        shell = np.minimum(np.rint(np.sqrt(q2) * n).astype(int), n)
-        power = np.bincount(shell.ravel(), np.abs(spectrum).ravel() ** 2, minlength=n + 1)
-        power /= np.maximum(np.bincount(shell.ravel(), minlength=n + 1), 1)
+        shell, power = radial_power(spectrum, q2, n)
         q = np.arange(n + 1) / n
         raw_b = rng.uniform(60, 200) * (coarser / 3.5) ** 2
         ratio = 3 * np.exp(np.clip(0.5 * raw_b * (q**2 - 1 / coarser**2), -20, 4))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
-
 from superem.core.normalise import robust
 
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
@@ -54,10 +53,10 @@ class Pair:
     resolution: float
 
 
-def target_density(coordinates: np.ndarray, weights: np.ndarray, shape: tuple[int, ...], origin=(0, 0, 0)) -> np.ndarray:
-    """HR density in network units at the target resolution, (nz, ny, nx) float32."""
+def target_density(coordinates: np.ndarray, weights: np.ndarray, n: int) -> np.ndarray:
+    """HR density in network units at the target resolution, (n, n, n) float32, of atoms at (m, 3) xyz voxels."""
     sigma = TARGET_RESOLUTION * SIGMA_PER_RESOLUTION
-    return gaussian_density(coordinates, weights, shape, sigma, origin) / np.float32(TARGET_UNIT)
+    return gaussian_density(coordinates, weights, (n, n, n), sigma) / np.float32(TARGET_UNIT)
 
 
 def frequencies(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,6 +64,13 @@ def frequencies(n: int) -> tuple[np.ndarray, np.ndarray]:
     full, half = np.abs(fft.fftfreq(n)).astype(np.float32), fft.rfftfreq(n).astype(np.float32)
     z, y, x = full[:, None, None], full[None, :, None], half[None, None, :]
     return z * z + y * y + x * x, np.maximum(np.maximum(z, y), x)
+
+
+def radial_power(spectrum: np.ndarray, q2: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shell (0...n) of each frequency of an rfftn of (n, n, n), and the mean squared amplitude in each shell."""
+    shell = np.minimum(np.rint(np.sqrt(q2) * n).astype(int), n)
+    sums = np.bincount(shell.ravel(), np.abs(spectrum).ravel() ** 2, minlength=n + 1)
+    return shell, sums / np.maximum(np.bincount(shell.ravel(), minlength=n + 1), 1)
 
 
 def smooth_field(rng: np.random.Generator, n: int, length: float) -> np.ndarray:
@@ -101,7 +107,7 @@ def simulate(rng: np.random.Generator, atoms: Atoms, largest: int = 80) -> Pair:
         density = np.where(density > max(level, 0), density, 0)
 
     kept = (mask[tuple(voxel.T)] > 0.5) & (occupancy > 0.3)
-    hr = target_density(xyz[kept], atoms.weights[kept], (n, n, n))
+    hr = target_density(xyz[kept], atoms.weights[kept], n)
     lr = robust(density).apply(density) * rng.uniform(0.8, 1.25)
     return Pair(lr.astype(np.float16), hr.astype(np.float16), None, d)
 
@@ -175,9 +181,7 @@ def _solvent(rng, molecule, n, q2) -> np.ndarray:
 
 def _deposit(rng, spectrum, molecule, n, d, q2, q_max) -> np.ndarray:
     """Noise, FSC weighting, low-pass and the voxel's limit; back to real space, (n, n, n) float32."""
-    shell = np.minimum(np.rint(np.sqrt(q2) * n).astype(int), n)
-    count = np.bincount(shell.ravel(), minlength=n + 1)
-    power = np.bincount(shell.ravel(), np.abs(spectrum).ravel() ** 2, minlength=n + 1) / np.maximum(count, 1)
+    shell, power = radial_power(spectrum, q2, n)
     q = np.arange(n + 1) / n
     # model-map FSC = 1 / sqrt(1 + N/S): it is 0.5 where N/S = 3, which is where the resolution is read
     raw_b = rng.uniform(30, 220) * (d / 3.5) ** 2

@@ -74,18 +74,15 @@ class Run:
             self.network.load_state_dict(torch.load(options.start_from, weights_only=True)["average"])
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), options.rate)
-        self.critic = self.critic_optimiser = None
-        if options.objective == "paper":
-            self.critic = nets.build("discriminator").to(options.device)
-            self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), options.rate)
+        self.critic = Critic(options) if options.objective == "paper" else None
         self.step, self.seconds = 0, 0.0
         if (self.folder / "state.pt").exists():
             self.restore()
 
-    def _parts(self) -> dict[str, object]:
+    def _parts(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:
         parts = {"network": self.network, "average": self.average, "optimiser": self.optimiser}
-        if self.critic is not None:
-            parts |= {"critic": self.critic, "critic_optimiser": self.critic_optimiser}
+        if self.critic:
+            parts |= {"critic": self.critic.network, "critic_optimiser": self.critic.optimiser}
         return parts
 
     def save(self) -> None:
@@ -124,9 +121,9 @@ class Run:
         if self.options.objective == "fsc":
             parts["fsc"] = shell_disagreement(sr, hr, trusted, resolution)
             loss = loss + self.options.fsc_weight * parts["fsc"]
-        if self.critic is not None:
-            parts["critic"] = self._train_critic(sr.detach(), hr, trusted)
-            parts["adversarial"] = _cross_entropy(self.critic(sr * trusted), real=True)
+        if self.critic:
+            parts["critic"] = self.critic.learn(sr.detach() * trusted, hr * trusted)
+            parts["adversarial"] = self.critic.loss(sr * trusted, real=True)
             loss = loss + ADVERSARIAL_WEIGHT * parts["adversarial"]
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -143,17 +140,26 @@ class Run:
         self.step += 1
         return {k: float(v.detach()) for k, v in parts.items()} | {"norm": float(norm)}
 
-    def _train_critic(self, sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
-        loss = _cross_entropy(self.critic(hr * trusted), real=True) + _cross_entropy(self.critic(sr * trusted), real=False)
-        self.critic_optimiser.zero_grad(set_to_none=True)
+
+class Critic:
+    """The paper's discriminator in training: it learns to tell SR from HR, and the generator to deceive it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.network = nets.build("discriminator").to(options.device)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), options.rate)
+
+    def loss(self, density: torch.Tensor, real: bool) -> torch.Tensor:
+        """Softmax cross-entropy of its verdict on (B, 1, n, n, n) density, if the truth were `real`."""
+        logits = self.network(density)
+        return torch.nn.functional.cross_entropy(logits, torch.full((len(logits),), int(real), device=logits.device))
+
+    def learn(self, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+        """One step of its own; the loss."""
+        loss = self.loss(hr, real=True) + self.loss(sr, real=False)
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        self.critic_optimiser.step()
+        self.optimiser.step()
         return loss
-
-
-def _cross_entropy(logits: torch.Tensor, real: bool) -> torch.Tensor:
-    """Softmax cross-entropy of (B, 2) logits of generated and real."""
-    return torch.nn.functional.cross_entropy(logits, torch.full((len(logits),), int(real), device=logits.device))
 
 
 def main() -> None:
@@ -167,7 +173,8 @@ def main() -> None:
     for pool, _ in pools:
         if pool.refresh(most=10_000) == 0:
             raise SystemExit(f"No {pool.kind} pairs in {options.pool}: run python -m training.pool first.")
-    began, first, sums, saved = time.monotonic() - run.seconds, run.step, {}, time.monotonic()
+    sums: dict[str, float] = {}
+    began, first, saved = time.monotonic() - run.seconds, run.step, time.monotonic()
     while run.seconds < 3600 * options.hours and (options.steps is None or run.step - first < options.steps):
         tensors = (t.to(options.device) for t in batch(rng, pools, options.batch, options.size))
         for name, value in run.train_step(*tensors).items():

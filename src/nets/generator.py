@@ -15,15 +15,16 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()
+        last = nn.InstanceNorm3d(channels, affine=True)
+        nn.init.zeros_(last.weight)
         self.layers = nn.Sequential(
             nn.Conv3d(channels, channels, 3, padding=1),
             nn.InstanceNorm3d(channels, affine=True),
             nn.PReLU(channels),
             nn.Dropout3d(dropout),
             nn.Conv3d(channels, channels, 3, padding=1),
-            nn.InstanceNorm3d(channels, affine=True),
+            last,
         )
-        nn.init.zeros_(self.layers[-1].weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, D, H, W) to the same shape."""

@@ -21,8 +21,8 @@ class ResidualBlock(nn.Module):
         self.first = nn.Conv3d(channels, channels, 3, padding=1)
         self.activation = nn.PReLU(channels)
         self.second = nn.Conv3d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, D, H, W) to the same shape."""
@@ -50,8 +50,8 @@ class UNet(nn.Module):
         self.shrink = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in pairs)
         self.grow = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in pairs)
         self.leave = nn.Conv3d(widths[0], 8, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised density (B, 1, D, H, W) to enhanced density of the same shape; any D, H, W."""

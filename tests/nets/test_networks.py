@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from superem import nets
 from torch import nn
+
+from superem import nets
 
 
 def test_generator_has_the_papers_layers():

@@ -4,8 +4,9 @@ import json
 
 import pytest
 import torch
-from superem import nets
 from superem.nets import store
+
+from superem import nets
 
 
 @pytest.fixture

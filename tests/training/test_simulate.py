@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from training import simulate
 from training.density import SIGMA_PER_RESOLUTION, gaussian_density, hr_resolution
 
@@ -78,8 +79,9 @@ def test_hr_lies_where_lr_does(atoms):
 
 def test_real_pairs_lie_on_each_other_in_every_orientation(atoms):
     """A map drawn in a random orientation still lies on its model, turned likewise."""
-    from superem.core.density import DensityMap
     from scipy import ndimage
+    from superem.core.density import DensityMap
+
     from training import pairs
 
     step, origin = (1.3, 1.3, 1.3), (-30.0, -28.0, -31.0)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 from superem.nets import store
+
 from training import data, pool, simulate
 from training.export import export
 from training.losses import BLUR, content, shell_disagreement
