@@ -85,7 +85,7 @@ def _strips(ax: Axes, real: dict[str, np.ndarray], fake: dict[str, np.ndarray]) 
         at = np.clip((real[name] - middle) / unit, -3, 3)
         ax.plot(at, np.full(len(at), row), "o", ms=4, mfc="none", mec="#c0392b", mew=0.9,
                 label="a deposited map" if row == 0 else None)  # fmt: skip
-    ax.set(yticks=range(len(real)), yticklabels=list(real), xlim=(-3.2, 3.2), ylim=(len(real) - 0.5, -0.5),
+    ax.set(yticks=range(len(real)), yticklabels=list(real), xlim=(-3.2, 3.2), ylim=(len(real) + 0.9, -0.5),
            xlabel="from the simulated median, in half-widths of the 5–95 % band")  # fmt: skip
     ax.tick_params(axis="y", labelsize=8)
     ax.axvline(0, color=SIMULATED, lw=1)
