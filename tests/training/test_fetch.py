@@ -4,6 +4,7 @@ import csv
 import gzip
 import http.server
 import re
+import shutil
 import threading
 
 import gemmi
@@ -73,7 +74,7 @@ def archive(tmp_path):
             if data is None:
                 self.send_error(404)
                 return
-            begin = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            begin = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if "whole files only" not in files else None
             rest = data[int(begin[1]) :] if begin else data
             self.send_response(206 if begin else 200)
             self.send_header("Content-Length", str(len(rest)))
@@ -127,6 +128,7 @@ def test_structures_and_maps_are_laid_out_as_the_trainer_reads_them(archive, lis
     assert [(r["set"], r["name"], r["chains"], r["atoms"]) for r in rows] == [
         ("PDownB", "1tst", "1", "160"), ("BM5", "1TST", "2", "320")]  # fmt: skip
     assert len(read_atoms(tmp_path / "data/structures/PDownB/1tst.pdb.gz")) == 160
+    assert b"HOH" not in gzip.decompress((tmp_path / "data/structures/PDownB/1tst.pdb.gz").read_bytes())
 
     folder = tmp_path / "data/maps"
     zoned, boxed = (read_mrc(folder / name / "map.mrc.gz") for name in ("zoned", "boxed"))
@@ -137,6 +139,8 @@ def test_structures_and_maps_are_laid_out_as_the_trainer_reads_them(archive, lis
     assert 2 < distance.max() <= 3
     assert zoned.array.min() == 0
     assert boxed.array.min() == pytest.approx(-0.02)
+    margin = read_atoms(folder / "boxed/model.cif.gz").coordinates.min(axis=0) - boxed.origin
+    assert fetch.MARGIN - 0.01 <= margin.min() and margin.max() <= fetch.MARGIN + STEP
     # the crop lies where the entry's map does: its peaks are at the atoms
     expected = gaussian_density(read_atoms(folder / "boxed/model.cif.gz").coordinates, np.full(320, 6.5), boxed.shape, 1.2,
                                 boxed.origin, boxed.step)  # fmt: skip
@@ -154,6 +158,7 @@ def test_nothing_is_fetched_twice(archive, lists, tmp_path):
     command = ["--out", str(tmp_path / "data"), "--archive", url, "--structures"]
     fetch.main(command)
     before = len(asked)
+    shutil.rmtree(tmp_path / "data/downloads")
     fetch.main(command)
     assert len(asked) == before
     lists(["PDownB,1tst,1TST,A,160", "BM5,1TST,1TST,B,160"])
@@ -170,6 +175,15 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(archive, tmp_path):
     assert [r for _, r in asked] == [None, "bytes=100-"]
     assert path.read_bytes() == next(v for k, v in files.items() if k.endswith("cif.gz"))
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_archive_that_cannot_go_on_starts_again(archive, tmp_path):
+    """It answers the second request with the whole file, which replaces what was there."""
+    url, _, breaks, files = archive
+    files["whole files only"] = b""
+    breaks.append(100)
+    path = fetch.download(fetch.pdb_url(url, "1TST"), tmp_path / "entry.cif.gz", wait=0.01)
+    assert path.read_bytes() == next(v for k, v in files.items() if k.endswith("cif.gz"))
 
 
 def test_an_entry_that_is_gone_is_one_sentence_and_the_rest_goes_on(archive, lists, tmp_path, capsys):
