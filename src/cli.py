@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rotations", type=int, choices=predict.ROTATION_COUNTS, default=1, help="average over orientations (default: 1)")
     add("--batch-size", type=_positive, metavar="N", help="tiles at once (default: what suits the device)")
     add("--grid", choices=predict.GRIDS, default="1A", help="grid of the output: 1 Å voxels or the input's (default: 1A)")
+    add("--resolution", type=float, metavar="Å", help="of the map: decides how sharp the output may be (default: found from it)")
     add("--no-skip", action="store_true", help="run the network on empty tiles too")
     add("--voxel-size", type=float, metavar="Å", help="voxel size of the input, in place of its header's")
     add("--level", type=float, help="contour level of the input, to be matched (default: ChimeraX's for a new map)")
@@ -112,7 +113,8 @@ def _run(args: argparse.Namespace) -> None:
 
         enhanced = predict.enhance(
             density, model, tiling=args.tiling, device=args.device, batch_size=args.batch_size,
-            skip_empty=not args.no_skip, rotations=args.rotations, grid=args.grid, progress=progress)
+            skip_empty=not args.no_skip, rotations=args.rotations, grid=args.grid,
+            resolution=args.resolution, progress=progress)
     report, result = enhanced.report, enhanced.density
     levels = _matched_levels(density, result, args.level)
     write_mrc(args.output, result, provenance.labels(report, args.input.name))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from chimerax.core.commands import BoolArg, Bounded, CmdDesc, EnumOf, IntArg, ModelIdArg, StringArg
+from chimerax.core.commands import BoolArg, Bounded, CmdDesc, EnumOf, FloatArg, IntArg, ModelIdArg, StringArg
 from chimerax.core.commands import register as register_command
 from chimerax.core.errors import UserError
 from chimerax.map.mapargs import MapRegionArg, MapsArg, MapStepArg
 
-from .core.predict import GRIDS, ROTATION_COUNTS
+from .core.predict import GRIDS, RESOLUTIONS, ROTATION_COUNTS
 from .core.tiles import PRESETS
 from .job import Request, Settings, jobs, run_now
 from .nets.store import DEFAULT, bundled
@@ -25,6 +25,7 @@ def superem(
     rotations: str = "1",
     batch_size: int | None = None,
     grid: str = "1A",
+    resolution: float | None = None,
     subregion: Any = "all",
     step: Any = (1, 1, 1),
     model_id: tuple[int, ...] | None = None,
@@ -44,7 +45,7 @@ def superem(
             raise UserError("modelId names one model, but several maps were given.")
         if session.models.have_id(model_id):
             raise UserError(f"Model #{'.'.join(map(str, model_id))} exists already; choose another modelId.")
-    settings = Settings(device, model, tiling, int(rotations), batch_size, grid)
+    settings = Settings(device, model, tiling, int(rotations), batch_size, grid, resolution)
     requests = [Request(v, settings, step, subregion, model_id, hide_maps) for v in volumes]
     if block is None:
         block = session.in_script or not session.ui.is_gui
@@ -92,6 +93,7 @@ superem_desc = CmdDesc(
         ("rotations", EnumOf(tuple(map(str, ROTATION_COUNTS)), abbreviations=False)),
         ("batch_size", Bounded(IntArg, min=1, max=4096)),
         ("grid", EnumOf(GRIDS)),
+        ("resolution", Bounded(FloatArg, min=RESOLUTIONS[0], max=RESOLUTIONS[1])),
         ("subregion", MapRegionArg),
         ("step", MapStepArg),
         ("model_id", ModelIdArg),

@@ -40,6 +40,7 @@ class Settings:
     rotations: int = 1
     batch_size: int | None = None
     grid: str = "1A"  # or "input"
+    resolution: float | None = None  # Å, of the map
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def predict(density: DensityMap, settings: Settings, progress: Callable[[int, in
     import_torch()  # says how to install it, where it is missing
     return enhance(
         density, load(settings.model), tiling=settings.tiling, device=settings.device,
-        batch_size=settings.batch_size, rotations=settings.rotations, grid=settings.grid, progress=progress,
+        batch_size=settings.batch_size, rotations=settings.rotations, grid=settings.grid,
+        resolution=settings.resolution, progress=progress,
     )
 
 
@@ -257,7 +259,7 @@ class Job(Task):
         thread_safe(self._finish, density, outcome)
 
     def cancel(self) -> None:
-        """Stop the job; a running one ends with the batch that it is in."""
+        """Stop the job; a running one ends before the network's next layer."""
         if self.state == "pending":
             self._end("terminated")
         elif self.state == "running":

@@ -3,7 +3,8 @@
     python -m training.export --run runs/unet --name unet --out src/weights/unet.safetensors \
         --summary "..." --validation build/validation.json
 
-`--validation` is the JSON that `python -m training.evaluate` writes: the card then holds the means that it printed.
+`--validation` is the JSON that `python -m training.evaluate --json` writes: the card then holds the means that it
+printed. `--blur` says how a prediction is blurred by the resolution found or given (`core.sharpness`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def export(run: Path, out: Path, **card: object) -> Card:
         "objective": config["objective"],
         "share_of_real_tiles": config["real"],
         "threads": config["threads"],
-        "data": "docs/training-data.md",
+        "data": "docs/training.md",
     }
     written = Card(
         architecture=config["architecture"],
@@ -43,6 +44,26 @@ def export(run: Path, out: Path, **card: object) -> Card:
     )
     save(out, network, written)
     return written
+
+
+def figures(outcome: dict, label: str) -> dict[str, str]:
+    """Means over the maps of an evaluation, input -> super-resolved, as `superem models` shows them."""
+    maps = outcome["maps"].values()
+
+    def change(key: str, decimals: int) -> str:
+        before, after = (sum(m[which][key] for m in maps) / len(maps) for which in ("input", label))
+        return f"{before:.{decimals}f} -> {after:.{decimals}f}"
+
+    improved = sum(m[label]["improved"] for m in maps) / len(maps)
+    return {
+        "maps": str(len(maps)),
+        "masked FSC = 0.5 with the model (Å)": change("d_fsc05", 2),
+        "Q-score": change("q", 3),
+        "CC_mask": change("cc_mask", 3),
+        "CC_box": change("cc_box", 3),
+        "correlation of cubes": change("cube_mean", 3),
+        "cubes improved": f"{100 * improved:.0f} %",
+    }
 
 
 def main() -> None:
@@ -56,11 +77,12 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=80, help="preferred tile edge, voxels")
     parser.add_argument("--margin", type=int, default=8, help="dead margin, voxels")
     parser.add_argument("--version", default="1")
+    parser.add_argument("--blur", type=json.loads, default=[], help="JSON: [[resolution, sigma], ...], Å")
     o = parser.parse_args()
-    validation = json.loads(o.validation.read_text()) if o.validation else {}
+    validation = figures(json.loads(o.validation.read_text()), o.name) if o.validation else {}
     card = export(
         o.run, o.out, name=o.name, summary=o.summary, validation=validation, tile=o.tile, margin=o.margin,
-        version=o.version,
+        version=o.version, blur=o.blur,
     )  # fmt: skip
     print(f"{o.out}: {o.out.stat().st_size / 1e6:.1f} MB, {card.training['steps']} steps")
 

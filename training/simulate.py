@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
+from superem.core.density import DensityMap
 from superem.core.normalise import robust
+from superem.core.resample import resample, resample_onto
 
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .structures import Atoms
@@ -97,11 +99,10 @@ def simulate(rng: np.random.Generator, atoms: Atoms, largest: int = 80) -> Pair:
     cloud = ndimage.gaussian_filter(_counts(voxel, n), 2.5)
     molecule = (cloud > 0.4 * np.median(cloud[cloud > cloud.max() * 0.2])).astype(np.float32)
     spectrum = spectrum - _solvent(rng, molecule, n, q2)
-    density = _deposit(rng, spectrum, molecule, n, d, q2, q_max)
+    voxel_size = rng.uniform(0.7, min(1.6, d / 2.3))
+    density = _deposit(rng, spectrum, molecule, n, d, q2, q_max <= 1 / (2 * voxel_size))
     mask = _mask(rng, xyz, voxel, atoms, molecule, n)
-    density *= mask
-    if rng.random() < 0.3:
-        np.maximum(density, 0, out=density)
+    density = _crop(rng, density, mask, voxel_size)
     if rng.random() < 0.12:  # clipped at a threshold, as by a "zone" of someone's contour
         level = np.percentile(density[molecule > 0], rng.uniform(10, 45))
         density = np.where(density > max(level, 0), density, 0)
@@ -159,7 +160,7 @@ def _signal(rng, xyz, atoms, n, d, q2) -> tuple[np.ndarray, np.ndarray]:
         occupancy[gone] = 0
 
     # effective B-factor after the depositor's sharpening: amplitude at the resolution limit is exp(-fall)
-    fall = rng.uniform(0.6, 3.2)
+    fall = rng.uniform(0.4, 3.6)
     overall = 4 * d * d * fall
     sigma = np.sqrt(SPREAD_B / (8 * np.pi**2))
     edges = np.unique(np.quantile(delta, np.linspace(0, 1, 8)))
@@ -179,18 +180,22 @@ def _solvent(rng, molecule, n, q2) -> np.ndarray:
     return (strength * fft.rfftn(molecule) * np.exp(-0.25 * rng.uniform(60, 300) * q2)).astype(np.complex64)
 
 
-def _deposit(rng, spectrum, molecule, n, d, q2, q_max) -> np.ndarray:
+def _deposit(rng, spectrum, molecule, n, d, q2, held) -> np.ndarray:
     """Noise, FSC weighting, low-pass and the voxel's limit; back to real space, (n, n, n) float32."""
     shell, power = radial_power(spectrum, q2, n)
     q = np.arange(n + 1) / n
     # model-map FSC = 1 / sqrt(1 + N/S): it is 0.5 where N/S = 3, which is where the resolution is read
+    # by half maps, and so not exactly there
+    limit = rng.uniform(0.88, 1.15) / d
     raw_b = rng.uniform(30, 220) * (d / 3.5) ** 2
-    noise_to_signal = 3 * np.exp(np.clip(0.5 * raw_b * (q**2 - 1 / d**2), -20, 20))
+    noise_to_signal = 3 * np.exp(np.clip(0.5 * raw_b * (q**2 - limit**2), -20, 20))
     # errors of reconstruction and model keep the FSC of real pairs at 0.7 to 0.95 far below the limit
-    noise_to_signal += rng.choice([rng.uniform(0.02, 0.15), rng.uniform(0.15, 0.8)]) * np.minimum(1, q * d)
-    noise_to_signal *= np.exp(rng.uniform(2, 9) * np.clip(q * d - 0.9, 0, 1))
+    noise_to_signal += rng.choice([rng.uniform(0.01, 0.15), rng.uniform(0.15, 0.6)], p=[0.6, 0.4]) * np.minimum(1, q * d)
+    noise_to_signal *= np.exp(rng.uniform(2, 9) * np.clip(q / limit - 0.9, 0, 1))
     # noise fills the box, but the FSC is read inside the molecule's mask
-    noise_power = power * noise_to_signal / max(float(molecule.mean()), 0.05)
+    # noise does not know the dip that proteins have at 6 Å: it follows the signal's spectrum smoothed
+    smooth = np.exp(ndimage.gaussian_filter1d(np.log(power + 1e-9 * power.max()), 0.06 * n))
+    noise_power = smooth * noise_to_signal / max(float(molecule.mean()), 0.05)
     beyond = q > 1.15 / d  # past the limit the signal's shells are empty; the noise goes on smoothly
     if beyond.any():
         noise_power[beyond] = noise_power[np.argmax(beyond) - 1] * np.exp(-rng.uniform(0, 40) * (q[beyond] - 1.15 / d))
@@ -199,9 +204,9 @@ def _deposit(rng, spectrum, molecule, n, d, q2, q_max) -> np.ndarray:
     amplitude = np.sqrt(noise_power / n**3)
     total = spectrum + fft.rfftn(noise) * amplitude[shell].astype(np.float32)
 
-    if rng.random() < 0.5:  # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) is 1 / sqrt(1 + N/S)
+    if rng.random() < 0.8:  # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) is 1 / sqrt(1 + N/S)
         total *= (1 / np.sqrt(1 + noise_to_signal))[shell].astype(np.float32)
-    cut, kind = 1 / (d * rng.uniform(0.8, 1.08)), rng.random()
+    cut, kind = 1 / (d * rng.uniform(0.88, 1.15)), rng.random()
     radius = np.sqrt(q2)
     if kind < 0.45:
         total *= np.clip(0.5 + (cut - radius) / rng.uniform(0.01, 0.06), 0, 1)
@@ -209,8 +214,7 @@ def _deposit(rng, spectrum, molecule, n, d, q2, q_max) -> np.ndarray:
         total *= np.exp(-0.5 * (radius / cut) ** 2 * 1.386)
     elif kind < 0.93:
         total *= 1 / (1 + (radius / cut) ** (2 * rng.integers(4, 12)))
-    voxel = rng.uniform(0.6, min(1.8, d / 2.3))
-    total *= q_max <= 1 / (2 * voxel)
+    total *= held
     return fft.irfftn(total.astype(np.complex64), s=(n, n, n)).astype(np.float32)
 
 
@@ -232,10 +236,23 @@ def _mask(rng, xyz, voxel, atoms, molecule, n) -> np.ndarray:
         if chosen.sum() < 100:
             chosen[:] = True
         distance = ndimage.distance_transform_edt(_counts(voxel[chosen], n) == 0).astype(np.float32)
-    radius, edge = rng.uniform(2, 7), rng.choice([0.0, 0.0, 2.0, 4.0])
+    radius = rng.choice([rng.uniform(1.8, 2.5), rng.uniform(3, 5), rng.uniform(2, 7)])
+    edge = rng.choice([0.0, 2.0, 4.0], p=[0.66, 0.17, 0.17])
     if edge == 0:
         return (distance <= radius).astype(np.float32)
     return 0.5 * (1 + np.cos(np.pi * np.clip((distance - radius) / edge, 0, 1))).astype(np.float32)
+
+
+def _crop(rng, density, mask, voxel_size) -> np.ndarray:
+    """Mask, and perhaps cut negatives, on the depositor's grid, then back to 1 Å as for a prediction: hard edges ring."""
+    whole = DensityMap(density)
+    grid = resample(whole, voxel_size)
+    at = np.meshgrid(*(np.arange(k) * voxel_size for k in grid.shape), indexing="ij")
+    soft = int(((mask > 0) & (mask < 1)).any())
+    array = grid.array * ndimage.map_coordinates(mask, at, order=soft, mode="nearest")
+    if rng.random() < 0.45:
+        np.maximum(array, 0, out=array)
+    return resample_onto(DensityMap(array, grid.origin, grid.step), whole).array.copy()
 
 
 def stream(rng: np.random.Generator, sets: dict[str, list[Atoms]]) -> Iterator[Pair]:

@@ -14,6 +14,7 @@ from .density import DensityMap, MapError, check
 from .devices import Device, DeviceError, choose, free_memory, import_torch
 from .normalise import NORMALISATIONS
 from .resample import grid_shape_origin, resample, resample_onto
+from .sharpness import agreement_resolution, blur, blur_for
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], "bool | None"]
 
 GRIDS = ("1A", "input")
+RESOLUTIONS = (1.0, 30.0)  # Å, that a map may be said to have
 VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20}  # of a batch; on the CPU one tile, so that Cancel is heard soon
 MAPS_IN_MEMORY = 6  # arrays of the 1 Å map that are held at the worst moment
 
@@ -52,6 +54,7 @@ class Report:
     normalisation: str
     tiling: tiles.Tiling
     grid: str
+    resolution: float | None  # Å: as given or found; None for a model that makes no use of it
     rotations: int
     batch_size: int
     tiles_run: int
@@ -64,8 +67,9 @@ class Report:
         count = self.tiles_run + self.tiles_skipped
         share = 100 * self.tiles_skipped / count
         turns = f" in {self.rotations} orientations" if self.rotations > 1 else ""
+        sharp = f" As sharp as an input of {self.resolution:.1f} Å allows." if self.resolution else ""
         return (f"Model {self.model} on {self.device} ({self.device_reason}): {self.tiles_run} of {count} tiles run{turns}, "
-                f"{self.tiles_skipped} empty ones skipped ({share:.0f} %), {self.seconds:.1f} s.")
+                f"{self.tiles_skipped} empty ones skipped ({share:.0f} %), {self.seconds:.1f} s.{sharp}")
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ def enhance(
     skip_empty: bool = True,
     rotations: int = 1,
     grid: str = "1A",
+    resolution: float | None = None,
     progress: Progress | None = None,
 ) -> Enhanced:
     """Super-resolve a map.
@@ -118,6 +123,9 @@ def enhance(
         Average the predictions in 1, 4, 8 or 24 orientations of the map.
     grid : {"1A", "input"}
         Return the map on the 1 Å grid of the prediction, or on the grid of `density`.
+    resolution : float, optional
+        Of the map, Å; it decides how sharp the prediction may be. Without it, the resolution down to which input
+        and prediction agree is used.
     progress : callable, optional
         ``progress(done, total)``, called before every layer and after every batch; returning False stops the work.
 
@@ -135,6 +143,8 @@ def enhance(
         raise ValueError(f"rotations can be {', '.join(map(str, ROTATION_COUNTS))}, not {rotations}")
     if grid not in GRIDS:
         raise ValueError(f"grid can be {' or '.join(GRIDS)}, not {grid!r}")
+    if resolution is not None and not RESOLUTIONS[0] <= resolution <= RESOLUTIONS[1]:
+        raise MapError(f"A resolution of {resolution:g} Å is not between {RESOLUTIONS[0]:g} and {RESOLUTIONS[1]:g} Å.")
     check(density)
     card = model.card
     cutting = tiles.tiling_for(tiling, card.tile, card.margin)
@@ -150,6 +160,10 @@ def enhance(
             mask[:] = True
         runner = _Runner(model.network, chosen, batch_size or default_batch(chosen, plan.size), rotations)
         predicted = _predict(array, plan, mask, runner, progress)
+        found = None
+        if card.blur:
+            found = resolution or agreement_resolution(array, predicted)
+            predicted = blur(predicted, blur_for(found, card.blur))
         del array
         result = DensityMap(scale.restore(predicted), small.origin, small.step, small.rotation)
         if grid == "input":
@@ -159,7 +173,7 @@ def enhance(
     result = DensityMap(result.array, result.origin, result.step, result.rotation, f"{density.name} superem")
     run = int(mask.sum())
     return Enhanced(result, Report(
-        card.name, model.sha256, chosen.label, chosen.name, reason, card.normalisation, cutting, grid, rotations,
+        card.name, model.sha256, chosen.label, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
         runner.batch_size, run, len(plan) - run, time.monotonic() - started, tuple(runner.notes)))
 
 

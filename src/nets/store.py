@@ -43,6 +43,8 @@ class Card:
         Preferred tile edge and dead margin, voxels of 1 Å.
     normalisation
         A name in `core.normalise.NORMALISATIONS`.
+    blur
+        (resolution, sigma) pairs, Å: how a prediction is blurred, by what its input could tell (`core.sharpness`).
     summary
         One line for the user: what the model is for.
     training, validation
@@ -58,6 +60,7 @@ class Card:
     margin: int
     normalisation: str
     summary: str = ""
+    blur: list[list[float]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     validation: dict[str, Any] = field(default_factory=dict)
     version: str = "1"

@@ -28,6 +28,7 @@ class Choices:
     grid: str = "1A"
     rotations: str = "1"
     batch_size: int = 0  # as the device's memory allows
+    resolution: float = 0.0  # Å; found from the map
 
     def command(self, spec: str) -> str:
         """Return the `superem` command for the map that `spec` names ("#1")."""
@@ -42,6 +43,8 @@ class Choices:
                 words.append(f"{name} {getattr(self, name)}")
         if self.batch_size:
             words.append(f"batchSize {self.batch_size}")
+        if self.resolution:
+            words.append(f"resolution {self.resolution:g}")
         return " ".join(words)
 
     def state(self) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 from chimerax.map import Volume
 from chimerax.ui.widgets import CollapsiblePanel, ModelMenuButton
 from Qt.QtCore import Qt, Signal
-from Qt.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+from Qt.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
+from ..core.predict import RESOLUTIONS
 from ..nets.store import WeightsError, bundled
 from .choices import GRIDS, REGIONS, ROTATIONS, TILINGS, Choices
 
@@ -71,6 +72,14 @@ class ChoicesForm(QWidget):
         self._batch.setSpecialValueText("Automatic")
         self._batch.setToolTip("Cubes that are predicted at once; halved when memory runs out")
         self._batch.valueChanged.connect(self.changed)
+        self._resolution = QDoubleSpinBox()
+        self._resolution.setRange(0, RESOLUTIONS[1])
+        self._resolution.setSingleStep(0.1)
+        self._resolution.setSuffix(" Å")
+        self._resolution.setSpecialValueText("Found from the map")
+        self._resolution.setToolTip("The map's resolution, which decides how sharp the super-resolved map may be")
+        self._resolution.valueChanged.connect(self.changed)
+        advanced_form.addRow("Resolution", self._resolution)
         advanced_form.addRow("Orientations", self._rotations)
         advanced_form.addRow("Batch size", self._batch)
         form.addRow(self.advanced)
@@ -85,7 +94,7 @@ class ChoicesForm(QWidget):
         return Choices(
             device=self._device.currentData(), model=self._model.currentData() or "", tiling=self._tiling.currentData(),
             subregion=self._subregion.currentData(), grid=self._grid.currentData(),
-            rotations=self._rotations.currentData(), batch_size=self._batch.value())
+            rotations=self._rotations.currentData(), batch_size=self._batch.value(), resolution=self._resolution.value())
 
     def set_choices(self, choices: Choices) -> None:
         """Make the form say `choices`; a device that is not known (yet) and a weights file are added to their menus."""
@@ -97,6 +106,7 @@ class ChoicesForm(QWidget):
                 combo.insertItem(1, value, value)
             combo.setCurrentIndex(combo.findData(value))
         self._batch.setValue(choices.batch_size)
+        self._resolution.setValue(choices.resolution)
 
     def set_devices(self, devices: list[Any]) -> None:
         """List the devices that are there (core `Device`s, the best one first); one that is gone is no longer offered."""

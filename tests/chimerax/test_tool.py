@@ -69,10 +69,10 @@ def test_run_composes_a_command(tool, volume, weights, monkeypatch):
     commands = []
     monkeypatch.setattr(module, "run", lambda _session, command: commands.append(command))
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
-    tool.form.set_choices(Choices("cpu", str(weights), "fast", "shown", "input", "4", 3))
+    tool.form.set_choices(Choices("cpu", str(weights), "fast", "shown", "input", "4", 3, 3.5))
     tool.run_button.click()
     assert commands == [f"superem #{volume.id_string} device cpu model {weights} tiling fast subregion shown "
-                        "grid input rotations 4 batchSize 3"]
+                        "grid input rotations 4 batchSize 3 resolution 3.5"]
 
 
 def test_run_makes_a_map_in_the_background(tool, volume, result):

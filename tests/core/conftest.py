@@ -18,8 +18,8 @@ def one_thread():
 def make_model():
     """Return what makes a model of any network: the fields of `nets.store.Model` that the core uses."""
 
-    def make(network=None, tile=32, margin=4, normalisation="robust"):
-        card = SimpleNamespace(name="test", tile=tile, margin=margin, normalisation=normalisation)
+    def make(network=None, tile=32, margin=4, normalisation="robust", blur=()):
+        card = SimpleNamespace(name="test", tile=tile, margin=margin, normalisation=normalisation, blur=blur)
         return SimpleNamespace(network=network or torch.nn.Identity(), card=card, sha256="0" * 64)
 
     return make

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from superem.core import predict
 from superem.core.density import DensityMap, MapError
 from superem.core.devices import DeviceError
@@ -180,6 +181,22 @@ def test_progress_counts_every_tile_and_stops_the_work(make_model):
     with pytest.raises(Cancelled):
         enhance(noise((60, 60, 60)), make_model(network), skip_empty=False, device="cpu", progress=lambda done, total: done < 2)
     assert len(network.sizes) == 2
+
+
+def test_a_prediction_is_no_sharper_than_its_input_allows(make_model):
+    """By the card's table and the resolution given; without one, by that down to which input and output agree."""
+    density = noise((24, 24, 24))
+    model = make_model(blur=[[2.5, 0.0], [4.5, 1.0]])
+    given = enhance(density, model, skip_empty=False, device="cpu", resolution=4.5)
+    wanted = ndimage.gaussian_filter(density.array, 1.0, mode="constant", truncate=6)
+    inner = (slice(6, -6),) * 3  # beyond the border lies solvent, which is not quite zero here
+    assert np.abs(given.density.array - wanted)[inner].max() < 0.02
+    assert given.report.resolution == 4.5 and "4.5 Å allows" in given.report.summary()
+    found = enhance(density, model, skip_empty=False, device="cpu")
+    assert found.report.resolution == 2.0  # an identity agrees with its input in all shells
+    assert np.abs(found.density.array - density.array).max() < 1e-4
+    with pytest.raises(MapError, match="not between 1 and 30"):
+        enhance(density, model, device="cpu", resolution=0.1)
 
 
 def test_cancel_is_heard_between_two_layers(make_model):
