@@ -2,6 +2,7 @@
 
     python -m training.train --name unet --hours 2
     python -m training.train --name unet --hours 3            # goes on where it left off
+    python -m training.train --name next --start-from unet    # a new run from weights that ship
     python -m training.train --name paper --architecture generator --target-scale 0.25 \
         --size 25 --batch 16 --rate 1e-3 --objective paper     # content + 1e-3 adversarial, as in the paper
 
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from superem.nets.store import load
 
 from superem import nets
 
@@ -50,7 +52,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clip", type=float, default=0.15, help="largest norm of the gradient")
     parser.add_argument("--average", type=float, default=0.999, help="decay of the moving average of the weights")
     parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
-    parser.add_argument("--start-from", type=Path, help="another run's state.pt: begin with its averaged weights")
+    parser.add_argument("--start-from", metavar="NAME|PATH", help="begin with the weights of a bundled model or a file")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="for convolutions")
     parser.add_argument("--device", default="cpu")
@@ -71,7 +73,7 @@ class Run:
         self.network = nets.build(options.architecture, **options.options).to(options.device)
         self.network.to(memory_format=torch.channels_last_3d)
         if options.start_from:
-            self.network.load_state_dict(torch.load(options.start_from, weights_only=True)["average"])
+            self.network.load_state_dict(load(options.start_from).network.state_dict())
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), options.rate)
         self.critic = Critic(options) if options.objective == "paper" else None

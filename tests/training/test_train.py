@@ -98,6 +98,7 @@ def test_tiles_larger_than_a_pair_are_padded(filled_pool):
 
 def train(folder, filled_pool, *extra):
     """Run the trainer as a user would, with a small network."""
+    folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "training.train", "--name", "tiny", "--pool", str(filled_pool), "--real", "0"]
     command += ["--options", '{"widths": [16, 16], "depths": [1, 1]}', "--size", "24", "--batch", "2", *extra]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"}
@@ -117,6 +118,9 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool):
     card = export(tmp_path / "runs" / "tiny", out, name="tiny", tile=32, margin=4)
     assert card.training["steps"] == 120
     assert store.load(str(out)).card == card
+    third = train(tmp_path / "elsewhere", filled_pool, "--steps", "2", "--report", "1", "--start-from", str(out))
+    assert third.returncode == 0, third.stderr
+    assert float(third.stdout.split("content ")[1].split()[0]) < 1.5 * losses[0]
 
 
 def test_the_papers_objective_trains_both_networks(tmp_path, filled_pool):
