@@ -210,6 +210,8 @@ class Job(Task):
         super().__init__(session)
         self.request = request
         self.name = request.volume.name
+        self.title = f"superem of {self.name}"
+        self.start_time = datetime.now()  # the Task Manager asks a job that waits for it, too
         self.stage = "waiting"
         self.progress = (0, 0)
         self.seconds_left: float | None = None
@@ -222,8 +224,8 @@ class Job(Task):
         self._values_changed = False
 
     def __str__(self) -> str:
-        """Name the map for `taskman`."""
-        return f"superem of {self.name}"
+        """Name the map and the number by which `taskman kill` stops the job."""
+        return f"{self.title}, ID {self.id}"
 
     def start(self, *_args: Any, **_keywords: Any) -> None:
         """Read the map and start the thread; a map that cannot be read ends the job."""
@@ -240,7 +242,7 @@ class Job(Task):
         announce(self.session)
         self._terminate = self._cancelled
         self._set("running", "loading")
-        self._thread = threading.Thread(target=self._work, args=(density,), daemon=True, name=str(self))
+        self._thread = threading.Thread(target=self._work, args=(density,), daemon=True, name=self.title)
         self._thread.start()
 
     def run(self, *_args: Any, **_keywords: Any) -> None:
@@ -308,7 +310,7 @@ class Job(Task):
         self.end_time = datetime.now()
         if state == "terminated":
             why = "its map was closed" if self.request.volume.deleted else "it was cancelled"
-            self.session.logger.info(f"{self} stopped: {why}.")
+            self.session.logger.info(f"{self.title} stopped: {why}.")
         self.session.logger.status("")
         self._set(state, "ended")
         self.session.tasks.remove(self)
@@ -326,7 +328,7 @@ class Job(Task):
             self.cancel()
             return
         self.progress, self.seconds_left, self.stage = (done, total), seconds_left, "predicting"
-        self.session.logger.status(status_text(str(self), done, total, seconds_left))
+        self.session.logger.status(status_text(self.title, done, total, seconds_left))
         self._queue._changed(self)
 
     def _volume_changed(self, _volume: Any, change: str) -> None:

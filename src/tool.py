@@ -178,6 +178,7 @@ class SuperEMTool(ToolInstance):
             "choices": self.form.choices.state(),
             "map": self.form.map_menu.value,
             "compared": (pair.before, pair.after) if pair else None,
+            "tiled": self.compare.tiled,
         }
 
     def set_state_from_snapshot(self, session: Any, data: dict[str, Any]) -> None:
@@ -188,6 +189,8 @@ class SuperEMTool(ToolInstance):
             self.form.map_menu.value = data["map"]
         if data.get("compared"):
             self.compare.compare(*data["compared"])
+            if data.get("tiled"):
+                self.compare.find_tiled()
 
     def delete(self) -> None:
         """Close the panel; its jobs go on."""

@@ -86,6 +86,10 @@ class Pair:
         self._run(f"show {self.spec} models; transparency {self.spec} 0 target s; "
                   f"tile {self.spec} columns 2 spacingFactor 1.2")
 
+    def turn_alike(self) -> None:
+        """Let dragging turn each about its own centre, as `tile` does; a session file does not keep it."""
+        self._run('mouse left "rotate independent"')
+
     def together(self) -> None:
         """Lay `after` on `before` again."""
         self._run(f"tile off {self.spec}")

@@ -27,6 +27,7 @@ class CompareBox(QGroupBox):
         self._level: float | None = None  # of the input, as this box left it
         self._place = STEPS // 2  # of the level slider, as this box left it
         self._tiled: Pair | None = None  # maps that this box moved apart
+        self._chosen: tuple[Any, ...] = ()  # maps that the menus stood at when they were last looked at
         self.before = ModelMenuButton(session, class_filter=Volume, no_value_button_text="No map chosen",
                                       autoselect=ModelMenuButton.AUTOSELECT_NONE)
         self.after = ModelMenuButton(session, class_filter=Volume, no_value_button_text="No map chosen",
@@ -54,6 +55,18 @@ class CompareBox(QGroupBox):
         """Choose the two maps; None leaves a menu empty."""
         self.before.value = before
         self.after.value = after
+
+    @property
+    def tiled(self) -> bool:
+        """Whether the maps are side by side."""
+        return self._tiled is not None and self._tiled.usable
+
+    def find_tiled(self) -> None:
+        """Take the maps as side by side, as a session file that was saved so brings them back."""
+        if (pair := self.pair) is not None:
+            pair.turn_alike()
+            self._tiled = pair
+        self.beside.setChecked(self.tiled)
 
     def lay_together(self) -> None:
         """Move maps that are side by side onto each other again."""
@@ -120,6 +133,10 @@ class CompareBox(QGroupBox):
             widget.setEnabled(pair is not None)
         self.level.setEnabled(pair is not None and pair.contoured)
         self.save.setEnabled(self.after.value is not None)
+        chosen = (self.before.value, self.after.value)
+        if chosen == self._chosen:  # the menus tell of a change late, and more than once
+            return
+        self._chosen = chosen
         self.lay_together()
         self._volume.setText(LEVEL_HINT)
         self._middle = self._level = None

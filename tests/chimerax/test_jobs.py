@@ -158,13 +158,18 @@ def test_cancel_stops_within_two_seconds(run, session, submit, queue, gate):
 
 
 def test_task_manager_stops_a_job(session, volume, submit, queue, gate):
-    """What the Task Manager calls cancels the job; its name says which map."""
-    job = submit(volume)
+    """`taskman` names the map and the number that stops the job; the Task Manager shows one that waits, too."""
+    from datetime import timedelta
+
+    job, waiting = submit(volume), submit(volume)
     wait(session, lambda: running(job))
-    assert "blobs" in str(job)
-    job.terminate()
+    assert str(job) == f"superem of blobs, ID {job.id}"
+    assert waiting.start_time.strftime("%H") and waiting.runtime == timedelta()
+    session.tasks[waiting.id].terminate()
+    session.tasks[job.id].terminate()
     wait(session, lambda: not queue.list())
-    assert job.state == "terminated"
+    assert job.state == waiting.state == "terminated"
+    assert waiting.runtime >= timedelta()
 
 
 def test_cancel_when_idle(run, session):

@@ -210,6 +210,37 @@ def test_session_brings_the_panel_back(tool, volume, result, tmp_path):
     again.delete()
 
 
+def test_session_saved_side_by_side(tool, result, tmp_path, monkeypatch):
+    """Maps that were apart come back apart with the button down; pressing it lays them together."""
+    from chimerax.core.session import open as open_session
+    from chimerax.core.session import save
+    from chimerax.geometry import translation
+    from chimerax.superem.panel.compare import Pair
+
+    def move(pair, command):  # `tile` is not in the library
+        commands.append(command)
+        if "tile" in command:
+            where = pair.before.scene_position
+            pair.after.scene_position = where if "tile off" in command else translation((50, 0, 0)) * where
+
+    commands = []
+    monkeypatch.setattr(Pair, "_run", move)
+    session, path = tool.session, str(tmp_path / "apart.cxs")
+    tool.compare.beside.click()
+    tool.compare.after.value_changed.emit()  # as the menus do now and then, though nothing changed
+    assert tool.compare.tiled
+    save(session, path)
+    open_session(session, path)
+    again, = [t for t in session.tools.list() if t.display_name == "SuperEM"]
+    before, after = again.compare.pair.maps
+    assert again.compare.beside.isChecked() and again.compare.tiled
+    assert commands[-1] == 'mouse left "rotate independent"'
+    assert not before.scene_position.same(after.scene_position)
+    again.compare.beside.click()
+    assert before.scene_position.same(after.scene_position)
+    again.delete()
+
+
 @pytest.mark.parametrize("choices", [None, {}, {"tiling": "of another version", "unknown": 1, "batch_size": "x"}])
 def test_session_of_another_version(tool, choices):
     """What is not understood is left at its default."""
