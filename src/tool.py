@@ -62,7 +62,7 @@ class SuperEMTool(ToolInstance):
         self.run_button = QPushButton("&Run")
         self.run_button.setToolTip("Make the super-resolved map; the window stays alive meanwhile")
         self.run_button.clicked.connect(lambda *_: self.run())
-        self.help_button = QPushButton("&Help")
+        self.help_button = QPushButton("He&lp")
         self.help_button.clicked.connect(lambda *_: self.display_help())
         self.jobs = JobList(self.session, self._job_ended)
         self.report = note_label()

@@ -32,7 +32,7 @@ class CompareBox(QGroupBox):
                                       autoselect=ModelMenuButton.AUTOSELECT_NONE)
         self.after = ModelMenuButton(session, class_filter=Volume, no_value_button_text="No map chosen",
                                      autoselect=ModelMenuButton.AUTOSELECT_NONE)
-        self.flip = self._button("&Flip", "Show the one of both maps that is hidden, in place of the other", self._flip)
+        self.flip = self._button("Fli&p", "Show the one of both maps that is hidden, in place of the other", self._flip)
         self.beside = self._button("Side &by side", "Move the maps apart; dragging turns both alike", self._beside)
         self.beside.setCheckable(True)
         self.save = self._button("&Save SR map …", "Write the super-resolved map to an MRC file", self._save)

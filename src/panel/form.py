@@ -51,13 +51,13 @@ class ChoicesForm(QWidget):
         for text, field in (("&Map", self.map_menu), ("&Device", self._device), ("M&odel", self._model)):
             form.addRow(text, field)
         form.addRow("", self._summary)
-        form.addRow("&Tiling", self._tiling)
+        form.addRow("Til&ing", self._tiling)
         region = QHBoxLayout()
         grid_label = QLabel("Output &grid")
         grid_label.setBuddy(self._grid)
         for widget in (self._subregion, grid_label, self._grid):
             region.addWidget(widget)
-        region_label = QLabel("R&egion")
+        region_label = QLabel("Regio&n")
         region_label.setBuddy(self._subregion)
         form.addRow(region_label, region)
 

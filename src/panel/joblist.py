@@ -65,7 +65,7 @@ class JobRow(QWidget):
         self.label = QLabel()
         self.label.setWordWrap(True)
         self.bar = QProgressBar()
-        self.cancel = QPushButton("Cancel")
+        self.cancel = QPushButton("&Cancel")
         self.cancel.setToolTip(f"Stop superem of {job.name}")
         self.cancel.clicked.connect(lambda *_: job.cancel())
         layout.addWidget(self.label, 0, 0, 1, 2)

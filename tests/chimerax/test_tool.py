@@ -298,6 +298,20 @@ def test_keyboard_reaches_everything(tool, result):
     assert all(below >= above - 10 for above, below in zip(heights, heights[1:], strict=False))
 
 
+def test_every_shortcut_is_its_own(tool, volume):
+    """No Alt shortcut stands twice in the panel, or is that of a menu of the window (File, Edit, Actions, ...)."""
+    from Qt.QtWidgets import QAbstractButton, QLabel
+
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    tool.run_button.click()
+    area = tool.tool_window.ui_area
+    texts = [w.text() for kind in (QAbstractButton, QLabel) for w in area.findChildren(kind)]
+    letters = [text[text.index("&") + 1].upper() for text in texts if "&" in text]
+    assert len(letters) >= 10 and len(set(letters)) == len(letters)
+    assert not set(letters) & set("FEATVH")
+    assert wait(tool.session, lambda: not jobs(tool.session))
+
+
 def next_in_chain(widget, wanted):
     """Next of `wanted` in the chain of focus."""
     widget = widget.nextInFocusChain()
