@@ -34,7 +34,7 @@ from .metrics import Atoms, Reference, evaluate_map, read_atoms
 from .metrics.cache import Cache, digest
 from .metrics.controls import controls
 from .metrics.mtriage import WORKER, CctbxError, mtriage
-from .metrics.tables import control_table, group_tables, reach_table
+from .metrics.tables import control_table, group_tables, reach_table, summary_table
 
 INPUT, SHARPENED, RELEASED = "input", "sharpened", "EM-GAN"
 DEFAULT_CCTBX = Path(".venv-evaluate/bin/python")
@@ -180,7 +180,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     outcome = run(options)
-    text = "\n\n".join([*group_tables(outcome), *control_table(outcome), *reach_table(outcome), *outcome["notes"]])
+    tables = [*summary_table(outcome), *group_tables(outcome), *control_table(outcome), *reach_table(outcome)]
+    text = "\n\n".join([*tables, *outcome["notes"]])
     print(text)
     if options.markdown:
         options.markdown.write_text(text + "\n")

@@ -18,6 +18,8 @@ from superem.nets.store import Card, save
 
 from superem import nets
 
+from .metrics.tables import SUMMARY, mean, number
+
 
 def export(run: Path, out: Path, **card: object) -> Card:
     """Rebuild the averaged network of `run`/state.pt, and save it with a card made of the run's own settings."""
@@ -48,22 +50,13 @@ def export(run: Path, out: Path, **card: object) -> Card:
 
 def figures(outcome: dict, label: str) -> dict[str, str]:
     """Means over the maps of an evaluation, input -> super-resolved, as `superem models` shows them."""
-    maps = outcome["maps"].values()
+    maps = outcome["maps"]
 
     def change(key: str, decimals: int) -> str:
-        before, after = (sum(m[which][key] for m in maps) / len(maps) for which in ("input", label))
-        return f"{before:.{decimals}f} -> {after:.{decimals}f}"
+        before, after = (number(mean(maps, method, key), decimals) for method in ("input", label))
+        return after if key == "improved" else f"{before} -> {after}"
 
-    improved = sum(m[label]["improved"] for m in maps) / len(maps)
-    return {
-        "maps": str(len(maps)),
-        "masked FSC = 0.5 with the model (Å)": change("d_fsc05", 2),
-        "Q-score": change("q", 3),
-        "CC_mask": change("cc_mask", 3),
-        "CC_box": change("cc_box", 3),
-        "correlation of cubes": change("cube_mean", 3),
-        "cubes improved": f"{100 * improved:.0f} %",
-    }
+    return {"maps": str(len(maps))} | {head: change(key, decimals) for key, head, decimals in SUMMARY}
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from training.metrics.controls import (
     without_domain,
 )
 from training.metrics.mtriage import CctbxError, mtriage
-from training.metrics.tables import bars, group_tables, reach_table
+from training.metrics.tables import bars, group_tables, reach_table, summary_table
 
 
 def rod(resolution=4.0) -> tuple[DensityMap, Atoms, Reference]:
@@ -298,6 +298,8 @@ def test_tables_hold_every_map_and_the_mean():
     assert [line.split("|")[1].strip() for line in lines] == ["map", lines[1].split("|")[1].strip(), "a", "b", "**mean**"]
     assert "0.400" in lines[-1] and "0.500" in lines[-1]
     assert "Bars: unet" in reach_table(outcome())[0]
+    summary = summary_table(outcome())[0]
+    assert "Q-score" in summary and "0.400" in summary and "0.500" in summary
     assert not any("nan" in text for text in tables)
 
 

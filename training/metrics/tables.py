@@ -26,6 +26,13 @@ GROUPS = (
 
 BASELINES = ("input", "sharpened", "EM-GAN")
 
+#: The figures of the summary: key, heading, decimals.
+SUMMARY = (
+    ("d_fsc05", "masked model–map FSC = 0.5, Å (mtriage)", 2), ("d_fsc0143", "masked model–map FSC = 0.143, Å (mtriage)", 2),
+    ("d_model", "d_model, Å (mtriage)", 1), ("q", "Q-score, all atoms", 3), ("cc_mask", "CC_mask", 3), ("cc_box", "CC_box", 3),
+    ("cube_mean", "correlation of 25³ Å cubes with HR, about the mean", 3), ("improved", "share of cubes improved", 3),
+)
+
 CONTROLS = (
     ("noise", "noise above level", 4), ("noise_input", "(input)", 4), ("phases", "phases above level", 4),
     ("phases_input", "(input)", 4), ("deleted", "deleted domain returns", 3), ("ligand", "ligand keeps", 3),
@@ -75,6 +82,14 @@ def group_tables(outcome: dict) -> list[str]:
         rows.append(["**mean**", "", *(number(mean(maps, method, key), decimals) for method, key, _, decimals in columns)])
         parts.append(f"### {title}\n\n{table(heads, rows)}")
     return parts
+
+
+def summary_table(outcome: dict) -> list[str]:
+    """Means over the maps, a row a figure and a column a method."""
+    maps: Maps = outcome["maps"]
+    methods = list(next(iter(maps.values())))
+    rows = [[head, *(number(mean(maps, method, key), decimals) for method in methods)] for key, head, decimals in SUMMARY]
+    return [f"### Means over {len(maps)} maps\n\n{table(['', *methods], rows)}"]
 
 
 def control_table(outcome: dict) -> list[str]:
