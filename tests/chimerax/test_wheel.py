@@ -29,7 +29,7 @@ def test_wheel_holds_every_file(wheel):
         held = {n for n in files.namelist() if n.startswith("chimerax/superem/")}
     wanted = {
         "chimerax/superem/" + str(path.relative_to(ROOT / "src"))
-        for pattern in ("*.py", "weights/*.safetensors", "icons/*.png", "docs/**/*.*")
+        for pattern in ("*.py", "weights/*.*", "icons/*.png", "docs/**/*.*")
         for path in (ROOT / "src").rglob(pattern)
     }
     assert wanted <= held

@@ -138,3 +138,18 @@ def test_an_empty_pool_is_said_so(tmp_path):
     result = train(tmp_path, tmp_path / "pool")
     assert result.returncode == 1
     assert "run python -m training.pool first" in result.stderr
+
+
+def test_tilings_are_compared_with_a_dense_one(tmp_path):
+    """An identity has no error in any tiling, and every preset is in the table."""
+    from superem.core.density import DensityMap
+    from superem.core.tiles import PRESETS
+    from superem.nets import build
+
+    from training.tiling import compare
+
+    card = store.Card("same", "unet", {"widths": [8], "depths": [0]}, 32, 4, "robust")
+    density = DensityMap(ndimage.gaussian_filter(np.random.default_rng(0).random((40, 40, 40)), 2) - 0.45)
+    rows = compare(density, store.Model(build("unet", **card.options).eval(), card, "0"))
+    assert [name.split()[0] for name, _, _ in rows] == ["48/4", *PRESETS]
+    assert max(error for _, error, _ in rows) < 1e-4
