@@ -87,19 +87,39 @@ def test_runs_on_a_cluster_without_chimerax(wheel, tmp_path):
     assert "usage" in done.stdout
 
 
+def older(wheel, folder):
+    """Return a copy of the wheel that says it is version 0.0.1, with one module more than the wheel has."""
+    version = wheel.name.split("-")[1]
+    path = folder / wheel.name.replace(version, "0.0.1", 1)
+    with zipfile.ZipFile(wheel) as files, zipfile.ZipFile(path, "w") as written:
+        for name in files.namelist():
+            data = files.read(name)
+            if name.endswith("METADATA"):
+                data = data.replace(f"\nVersion: {version}".encode(), b"\nVersion: 0.0.1")
+            elif name.endswith("RECORD"):
+                data = data.replace(f"-{version}.dist-info".encode(), b"-0.0.1.dist-info") + b"chimerax/superem/gone.py,,\n"
+            written.writestr(name.replace(f"-{version}.dist-info", "-0.0.1.dist-info"), data)
+        written.writestr("chimerax/superem/gone.py", "")
+    return path
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pip's user folder lies elsewhere on Windows")
 def test_update_and_uninstall_leave_nothing(wheel, tmp_path):
-    """A second session, in its own process: install, install over it, uninstall; no file of ours is left."""
+    """A second session, in its own process: install an older version, update it, uninstall; no file of ours is left."""
     code = """
 import sys
 from pathlib import Path
 from chimerax_library import start_session
 session = start_session()
 from chimerax.core.commands import run
-wheel, = sys.argv[1:]
+older, wheel = sys.argv[1:]
 site = Path(session.toolshed._site_dir)
+run(session, f"toolshed install {older} noDeps true")
+assert (site / "chimerax" / "superem" / "gone.py").exists()
+assert session.toolshed.find_bundle("ChimeraX-SuperEM", session.logger).version == "0.0.1"
 run(session, f"toolshed install {wheel} noDeps true")
-assert (site / "chimerax" / "superem" / "cmd.py").exists()
+assert session.toolshed.find_bundle("ChimeraX-SuperEM", session.logger).version == wheel.split("-")[-4]
+assert not (site / "chimerax" / "superem" / "gone.py").exists()
 run(session, f"toolshed install {wheel} noDeps true reinstall true")
 assert len(list(site.glob("ChimeraX_SuperEM-*.dist-info"))) == 1
 run(session, "toolshed uninstall ChimeraX-SuperEM")
@@ -107,7 +127,8 @@ left = [str(path) for path in site.rglob("*") if path.is_file() and "superem" in
 assert not left, left
 print("clean")
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(wheel)], cwd=ROOT / "scripts",
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code,
+                           str(older(wheel, tmp_path)), str(wheel)], cwd=ROOT / "scripts",
                           capture_output=True, text=True)
     assert done.stdout.strip().endswith("clean"), done.stdout + done.stderr
 
