@@ -88,6 +88,7 @@ class SuperEMTool(ToolInstance):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(inside)
         scroll.setMinimumHeight(LEAST_LINES * scroll.fontMetrics().height())
+        scroll.setMinimumWidth(inside.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width())
         outer = column(parent)
         outer.addWidget(scroll, 1)
         outer.addWidget(self.caution)

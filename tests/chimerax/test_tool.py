@@ -312,6 +312,17 @@ def test_every_shortcut_is_its_own(tool, volume):
     assert wait(tool.session, lambda: not jobs(tool.session))
 
 
+def test_narrowest_panel_shows_whole_rows(tool, result):
+    """However narrow the window is made, there is nothing to scroll sideways for, the advanced part open."""
+    from Qt.QtWidgets import QScrollArea
+
+    tool.form.advanced.toggle_panel_display(True)
+    area = tool.tool_window.ui_area
+    area.resize(area.minimumSizeHint())
+    scroll = area.findChild(QScrollArea)
+    assert wait(tool.session, lambda: scroll.horizontalScrollBar().maximum() == 0, 5)
+
+
 def next_in_chain(widget, wanted):
     """Next of `wanted` in the chain of focus."""
     widget = widget.nextInFocusChain()
