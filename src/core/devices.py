@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+#: What pip is asked for; later releases would replace packages that ChimeraX pins.
+TORCH = "torch<2.13"
+
 
 class DeviceError(RuntimeError):
     """A device that cannot be used; the message is one clear sentence for the user."""
@@ -34,7 +37,7 @@ def import_torch() -> ModuleType:
         import torch
     except (ImportError, OSError) as error:  # a broken library is an OSError on Windows
         raise DeviceError(
-            f"SuperEM needs PyTorch, which could not be loaded ({error}); install it with: pip install torch"
+            f"SuperEM needs PyTorch, which could not be loaded ({error}); install it with: pip install \"{TORCH}\""
         ) from error
     return torch
 
@@ -100,9 +103,16 @@ def _why_no_cuda() -> str:
     if built_for_gpu:
         return ("PyTorch cannot use the NVIDIA GPU of this machine; update its driver, "
                 f"which must support CUDA {torch.version.cuda}")
-    return ("this machine has an NVIDIA GPU but the PyTorch installed here is a CPU-only build; replace it with "
-            '"pip install --force-reinstall torch --index-url URL", where URL is the one that the page "Start '
-            'Locally" of the PyTorch site gives for your CUDA version, then restart')
+    return f"this machine has an NVIDIA GPU but the PyTorch installed here is a CPU-only build; {_replace_torch()}"
+
+
+def _replace_torch() -> str:
+    """Say how PyTorch is replaced by a build for NVIDIA GPUs, in ChimeraX's command line or in a terminal."""
+    if sys.platform == "win32":  # where the package index has CPU-only builds
+        return (f'replace it with this command in a terminal: "{sys.executable}" -m pip install --user --force-reinstall '
+                f'--no-deps "{TORCH}" --index-url URL, where URL is the one that the page "Start Locally" of the PyTorch '
+                "site gives for your CUDA version, then restart")
+    return f'replace it with: pip uninstall torch, then: pip install "{TORCH}", then restart'
 
 
 def has_nvidia_driver() -> bool:

@@ -1,5 +1,7 @@
 """What is in the wheel, what it asks for, and that it installs, updates and uninstalls without a trace."""
 
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -43,9 +45,12 @@ def test_name_that_every_chimerax_finds(wheel):
 
 def test_dependencies_move_nothing_that_chimerax_pins(wheel):
     """Nothing pinned is asked for, and torch stays below the release that asks for setuptools 77 or later."""
+    from superem.core.devices import TORCH
+
     asked = requirements(wheel)
     assert not PINNED & set(asked)
     assert {"torch", "mrcfile", "safetensors", "tqdm", "chimerax-core", "chimerax-map"} <= set(asked)
+    assert str(asked["torch"].specifier).split(",")[0] == TORCH.removeprefix("torch")
     assert asked["torch"].specifier.contains("2.12.0")
     assert not asked["torch"].specifier.contains("2.13.0")
     for version in ("1.7", "1.8", "1.9", "1.10", "1.11.1", "1.12"):
@@ -130,6 +135,31 @@ print("clean")
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code,
                            str(older(wheel, tmp_path)), str(wheel)], cwd=ROOT / "scripts",
                           capture_output=True, text=True)
+    assert done.stdout.strip().endswith("clean"), done.stdout + done.stderr
+
+
+def test_devel_install(tmp_path):
+    """`devel install` of the source folder builds the bundle and installs it; `toolshed uninstall` takes it away."""
+    folder = tmp_path / "SuperEM"
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "bundle_info.xml", folder)
+    code = """
+import sys
+from pathlib import Path
+from chimerax_library import start_session
+session = start_session()
+from chimerax.core.commands import devel, run
+devel.register_command(session.logger)
+site = Path(session.toolshed._site_dir)
+run(session, f"devel install {sys.argv[1]} noDeps true")
+assert session.toolshed.find_bundle("ChimeraX-SuperEM", session.logger)
+assert (site / "chimerax" / "superem" / "cmd.py").exists()
+run(session, "toolshed uninstall ChimeraX-SuperEM")
+assert not (site / "chimerax" / "superem").exists()
+print("clean")
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(folder)], cwd=ROOT / "scripts", text=True,
+                          env={**os.environ, "PYTHONPATH": str(Path(sys.prefix) / "wheel-tools")}, capture_output=True)
     assert done.stdout.strip().endswith("clean"), done.stdout + done.stderr
 
 

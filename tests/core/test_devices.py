@@ -46,7 +46,7 @@ def test_devices_by_name(machine):
 
 @pytest.mark.parametrize("request_, there, words", [
     ("cuda", {}, "no GPU was found"),
-    ("cuda", {"driver": True}, "CPU-only build.*pip install --force-reinstall torch --index-url"),
+    ("cuda", {"driver": True}, "CPU-only build.*pip uninstall torch.*pip install \"torch<2.13\""),
     ("cuda:0", {"driver": True, "cuda_build": "12.8"}, "update its driver.*12.8"),
     ("cuda:3", {"gpus": 2}, "only cuda:0, cuda:1"),
     ("mps", {"gpus": 1}, "Apple GPU"),
@@ -60,6 +60,14 @@ def test_a_named_device_that_is_not_there_is_an_error(machine, request_, there, 
         choose(request_)
 
 
+def test_cpu_only_build_on_windows(machine, monkeypatch):
+    """There the index's own builds are CPU-only, so the command names the program and another index."""
+    machine(driver=True)
+    monkeypatch.setattr(devices.sys, "platform", "win32")
+    with pytest.raises(DeviceError, match=r'-m pip install .*"torch<2.13" --index-url URL'):
+        choose("cuda")
+
+
 def test_torch_that_is_missing(monkeypatch):
     real = builtins.__import__
 
@@ -69,5 +77,5 @@ def test_torch_that_is_missing(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_torch)
-    with pytest.raises(DeviceError, match="pip install torch"):
+    with pytest.raises(DeviceError, match="pip install \"torch<2.13\""):
         choose("auto")
