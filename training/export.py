@@ -30,7 +30,6 @@ def export(run: Path, out: Path, **card: object) -> Card:
     training = {
         "steps": state["step"],
         "hours": round(state["seconds"] / 3600, 2),
-        "tiles": state["step"] * config["batch"],
         "tile_edge": config["size"],
         "objective": config["objective"],
         "share_of_real_tiles": config["real"],
