@@ -283,7 +283,7 @@ def test_keyboard_reaches_everything(tool, result):
     from Qt.QtCore import QPoint
     from Qt.QtWidgets import QAbstractButton, QAbstractSlider, QComboBox, QScrollBar, QSpinBox, QWidget
 
-    tool.form.advanced.toggle_panel_display(True)
+    tool.form.advanced.toggle_button.click()
     area = tool.tool_window.ui_area
     wanted = {w for kind in (QAbstractButton, QComboBox, QAbstractSlider, QSpinBox) for w in area.findChildren(kind)
               if w.isEnabled() and not isinstance(w, QScrollBar)}
@@ -321,6 +321,15 @@ def test_narrowest_panel_shows_whole_rows(tool, result):
     area.resize(area.minimumSizeHint())
     scroll = area.findChild(QScrollArea)
     assert wait(tool.session, lambda: scroll.horizontalScrollBar().maximum() == 0, 5)
+
+
+def test_tab_passes_by_the_closed_part(tool):
+    """The fields of the advanced part take the focus only while it is open."""
+    assert not tool.form._rotations.isEnabled()
+    tool.form.advanced.toggle_button.click()
+    assert tool.form._rotations.isEnabled()
+    tool.form.advanced.toggle_button.click()
+    assert not tool.form._rotations.isEnabled()
 
 
 def next_in_chain(widget, wanted):
