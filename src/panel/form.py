@@ -85,6 +85,7 @@ class ChoicesForm(QWidget):
         form.addRow(self.advanced)
         if advanced:
             self.advanced.toggle_panel_display(True)
+            self.advanced.toggle_button.setChecked(True)  # else the first click on it opens it again
         # A closed panel only makes its fields 0 pixels high; Tab must not go to them.
         inner.setEnabled(advanced)
         self.advanced.toggle_button.clicked.connect(lambda *_: inner.setEnabled(self.advanced.shown))
