@@ -124,4 +124,4 @@ def test_torch_is_missing(refused, volume, weights, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert "pip install "torch" in refused(f"superem #1 model {weights}")
+    assert 'pip install "torch' in refused(f"superem #1 model {weights}")
