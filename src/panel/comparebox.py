@@ -114,7 +114,9 @@ class CompareBox(QGroupBox):
             timer.start()
 
         def rested() -> None:
-            if not slider.isSliderDown():
+            if slider.isSliderDown():
+                timer.start()  # runs on, so that letting go after a rest settles too
+            else:
                 settle()
 
         def released() -> None:

@@ -194,6 +194,24 @@ def test_choices_are_remembered(tool, volume):
     again.delete()
 
 
+@pytest.mark.parametrize("name", ["blend", "level"])
+def test_slider_held_still_settles_when_let_go(tool, result, monkeypatch, name):
+    """A slider that rests under the mouse gives its commands when it is let go, not before."""
+    from chimerax.superem.panel.compare import Pair
+    from chimerax.superem.panel.comparebox import SETTLE
+
+    commands = []
+    monkeypatch.setattr(Pair, "_run", lambda _pair, command: commands.append(command))
+    slider = getattr(tool.compare, name)
+    slider.setSliderDown(True)
+    slider.setSliderPosition(slider.minimum() + 40)
+    rest = time.monotonic() + 1.5 * SETTLE / 1000
+    assert wait(tool.session, lambda: time.monotonic() > rest)
+    assert not commands
+    slider.setSliderDown(False)
+    assert commands
+
+
 def test_session_brings_the_panel_back(tool, volume, result, tmp_path):
     """After save and open the panel has its choices, its map and the pair that is compared."""
     from chimerax.core.session import open as open_session
