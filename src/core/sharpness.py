@@ -20,11 +20,10 @@ SHELL = 0.0125
 COARSEST = 20.0
 
 
-def _frequency(shape: tuple[int, ...], step: float) -> np.ndarray:
-    """|s| in 1/Å of each coefficient of an rfftn, float32."""
+def _frequencies(shape: tuple[int, ...], step: float) -> list[np.ndarray]:
+    """Frequencies in 1/Å of an rfftn along z, y and x, shaped to broadcast, float32."""
     fz, fy, fx = (np.fft.fftfreq(n, step).astype(np.float32) for n in shape)
-    fx = np.abs(fx[: shape[2] // 2 + 1])
-    return np.sqrt(fz[:, None, None] ** 2 + fy[:, None] ** 2 + fx**2)
+    return [fz[:, None, None], fy[:, None], np.abs(fx[: shape[2] // 2 + 1])]
 
 
 def agreement_resolution(lr: np.ndarray, sr: np.ndarray, step: float = 1.0) -> float:
@@ -43,15 +42,16 @@ def agreement_resolution(lr: np.ndarray, sr: np.ndarray, step: float = 1.0) -> f
         Where their Fourier shell correlation first falls below `AGREEMENT` for two shells in a row; twice the
         voxel size, if it never does.
     """
-    shell = (_frequency(lr.shape, step) / SHELL).astype(np.int32).ravel()
-    f, g = rfftn(lr.astype(np.float32)).ravel(), rfftn(sr.astype(np.float32)).ravel()
+    f, g = rfftn(lr.astype(np.float32, copy=False)), rfftn(sr.astype(np.float32, copy=False))
+    fz, fy, fx = _frequencies(lr.shape, step)
     count = int(0.5 / step / SHELL)
-
-    def total(x: np.ndarray) -> np.ndarray:
-        return np.bincount(shell, x, count)[:count]
-
-    norm = np.sqrt(total(np.abs(f) ** 2) * total(np.abs(g) ** 2))
-    curve = np.divide(total((f * g.conj()).real), norm, out=np.ones(count), where=norm > 0)
+    cross, power_f, power_g = sums = np.zeros((3, count))
+    for z, a, b in zip(fz.ravel(), f, g, strict=True):  # plane by plane, so that no more than the transforms is held
+        shell = (np.sqrt(z**2 + fy**2 + fx**2) / SHELL).astype(np.int32).ravel()
+        for total, values in zip(sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2), strict=True):
+            total += np.bincount(shell, values.ravel(), count)[:count]
+    norm = np.sqrt(power_f * power_g)
+    curve = np.divide(cross, norm, out=np.ones(count), where=norm > 0)
     low = curve < AGREEMENT
     first = max(1, round(1 / COARSEST / SHELL))
     for i in range(first, count - 1):
@@ -73,7 +73,9 @@ def blur(array: np.ndarray, sigma: float, step: float = 1.0) -> np.ndarray:
     if sigma <= 0:
         return array
     margin = int(np.ceil(4 * sigma / step))
-    padded = np.pad(array, margin)
-    gain = np.exp(-2 * (np.pi * sigma * _frequency(padded.shape, step)) ** 2)
+    shape = tuple(n + 2 * margin for n in array.shape)
+    spectrum = rfftn(np.pad(array, margin))
+    for frequency in _frequencies(shape, step):  # a Gaussian is one along each axis
+        spectrum *= np.exp(-2 * (np.pi * sigma * frequency) ** 2)
     inner = tuple(slice(margin, margin + n) for n in array.shape)
-    return irfftn(rfftn(padded) * gain, padded.shape)[inner].astype(np.float32)
+    return irfftn(spectrum, shape)[inner].astype(np.float32)
