@@ -14,7 +14,7 @@ from .density import DensityMap, MapError, check
 from .devices import Device, DeviceError, choose, free_memory, import_torch
 from .normalise import NORMALISATIONS
 from .resample import grid_shape_origin, resample, resample_onto
-from .sharpness import agreement_resolution, blur, blur_for
+from .sharpness import limit
 
 if TYPE_CHECKING:
     import torch
@@ -160,10 +160,7 @@ def enhance(
             mask[:] = True
         runner = _Runner(model.network, chosen, batch_size or default_batch(chosen, plan.size), rotations)
         predicted = _predict(array, plan, mask, runner, progress)
-        found = None
-        if card.blur:
-            found = resolution or agreement_resolution(array, predicted)
-            predicted = blur(predicted, blur_for(found, card.blur))
+        predicted, found = limit(array, predicted, card.blur, resolution)
         del array
         result = DensityMap(scale.restore(predicted), small.origin, small.step, small.rotation)
         if grid == "input":

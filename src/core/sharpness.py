@@ -79,3 +79,28 @@ def blur(array: np.ndarray, sigma: float, step: float = 1.0) -> np.ndarray:
         spectrum *= np.exp(-2 * (np.pi * sigma * frequency) ** 2)
     inner = tuple(slice(margin, margin + n) for n in array.shape)
     return irfftn(spectrum, shape)[inner].astype(np.float32)
+
+
+def limit(
+    lr: np.ndarray, sr: np.ndarray, table: Sequence[Sequence[float]], resolution: float | None = None, step: float = 1.0
+) -> tuple[np.ndarray, float | None]:
+    """Blur a prediction as far as a card's table asks.
+
+    Parameters
+    ----------
+    lr, sr
+        Input and prediction in network units on the same grid, (nz, ny, nx).
+    table
+        (resolution, sigma) pairs, Å, as for `blur_for`; an empty one leaves the prediction as it is.
+    resolution
+        Of the input, Å; found by `agreement_resolution` if it is not given.
+
+    Returns
+    -------
+    tuple
+        The prediction, blurred, and the resolution that was given or found, None for an empty table.
+    """
+    if not table:
+        return sr, None
+    found = resolution or agreement_resolution(lr, sr, step)
+    return blur(sr, blur_for(found, table), step), found

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from superem.core.sharpness import agreement_resolution, blur, blur_for
+from superem.core.sharpness import agreement_resolution, blur, blur_for, limit
 
 
 def low_pass(array, resolution):
@@ -44,3 +44,17 @@ def test_tables_are_interpolated_and_end_flat():
     assert blur_for(3.5, table) == pytest.approx(0.4)
     assert blur_for(1.0, table) == 0.2 and blur_for(9.0, table) == 0.6
     assert blur_for(4.0, []) == 0
+
+
+def test_limit_finds_what_it_is_not_told_and_blurs_by_it():
+    a = np.random.default_rng(3).standard_normal((32, 32, 32)).astype(np.float32)
+    b = a + 0.5 * np.random.default_rng(4).standard_normal(a.shape).astype(np.float32)
+    table = [[2.0, 0.4], [6.0, 1.2]]
+    told, resolution = limit(a, b, table, 4.0)
+    assert resolution == 4.0
+    assert np.array_equal(told, blur(b, 0.8))
+    found, resolution = limit(a, b, table)
+    assert resolution == agreement_resolution(a, b)
+    assert np.array_equal(found, blur(b, blur_for(resolution, table)))
+    same, resolution = limit(a, b, [])
+    assert same is b and resolution is None
