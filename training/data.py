@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,66 +12,98 @@ from superem.core.predict import ROTATIONS
 from .pool import read_shard
 from .simulate import Pair
 
+#: Places in the molecule that are remembered of each pair, to centre tiles on.
+PLACES = 64
+
+
+@dataclass(frozen=True)
+class Held:
+    """One pair on the trainer's device: (3, n, n, n) float16 of LR, HR and trust, places in the molecule, Å."""
+
+    density: torch.Tensor
+    places: np.ndarray
+    resolution: float
+
+
+def hold(pair: Pair, device: str = "cpu") -> Held:
+    """Move a pair to a device, with up to `PLACES` evenly drawn voxels (zyx) of its molecule."""
+    trusted = np.ones_like(pair.hr) if pair.trusted is None else pair.trusted.astype(np.float16) / np.float16(255)
+    molecule = np.flatnonzero(pair.hr > 0.3)
+    chosen = molecule[np.linspace(0, len(molecule) - 1, min(PLACES, len(molecule))).astype(int)]
+    places = np.stack(np.unravel_index(chosen, pair.hr.shape), axis=1)
+    density = torch.from_numpy(np.stack([pair.lr, pair.hr, trusted]))
+    return Held(density.to(device), places, pair.resolution)
+
 
 class Pool:
-    """Pairs of one kind held in memory, refreshed from the shards that appear or change in a folder."""
+    """Pairs of one kind held in memory or on a GPU, refreshed from the shards that appear or change in a folder."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
-        self.folder, self.kind = folder, kind
+    def __init__(self, folder: Path, kind: str, device: str = "cpu") -> None:
+        self.folder, self.kind, self.device = folder, kind, device
         self.seen: dict[Path, float] = {}
-        self.shards: dict[Path, list[Pair]] = {}
+        self.shards: dict[Path, list[Held]] = {}
+        self.retired: list[list[Held]] = []
+        # beside the trainer's own stream, so that a copy does not wait for a whole step
+        self.stream = torch.cuda.Stream(device) if device.startswith("cuda") else None
 
     def refresh(self, most: int = 8) -> int:
-        """Read up to `most` new shards; the number of pairs now held."""
+        """Read up to `most` new shards, the oldest first; the number of pairs now held."""
         found = [(p.stat().st_mtime, p) for p in sorted(self.folder.glob(f"{self.kind}-*.npz"))]
-        for stamp, path in sorted(f for f in found if self.seen.get(f[1]) != f[0])[:most]:
-            self.shards[path], self.seen[path] = read_shard(path), stamp
+        new = sorted(f for f in found if self.seen.get(f[1]) != f[0])[:most]
+        self.retired = [self.shards[path] for _, path in new if path in self.shards]  # a step may still be reading them
+        for stamp, path in new:
+            with torch.cuda.stream(self.stream):
+                held = [hold(p, self.device) for p in read_shard(path)]
+            if self.stream:
+                self.stream.synchronize()
+            self.shards[path], self.seen[path] = held, stamp
         return sum(len(s) for s in self.shards.values())
 
-    def draw(self, rng: np.random.Generator) -> Pair:
+    def draw(self, rng: np.random.Generator) -> Held:
         """Any pair, each as often as any other."""
-        shard = self.shards[list(self.shards)[rng.integers(len(self.shards))]]
+        shards = list(self.shards.values())
+        shard = shards[rng.integers(len(shards))]
         return shard[rng.integers(len(shard))]
 
 
-def cut_tile(rng: np.random.Generator, pair: Pair, size: int) -> np.ndarray:
-    """Low, high and trusted density of one randomly placed and turned tile, (3, size, size, size) float32.
+def cut_tile(rng: np.random.Generator, pair: Held, size: int) -> torch.Tensor:
+    """LR, HR and trust of one randomly placed and turned tile, (3, size, size, size) float16.
 
-    Most tiles are centred near the molecule; the rest may lie anywhere, so that solvent is learned too.
+    Most tiles are centred near the molecule; the rest may lie anywhere, so that solvent is learned too. What lies
+    beyond the pair is empty, and not trusted.
     """
-    shape = np.array(pair.lr.shape)
-    molecule = np.argwhere(pair.hr > 0.3)
-    if len(molecule) and rng.random() < 0.85:
-        centre = molecule[rng.integers(len(molecule))] + rng.integers(-size // 4, size // 4 + 1, 3)
+    shape = np.array(pair.density.shape[1:])
+    if len(pair.places) and rng.random() < 0.85:
+        centre = pair.places[rng.integers(len(pair.places))] + rng.integers(-size // 4, size // 4 + 1, 3)
     else:
         centre = rng.integers(0, shape)
     start = np.clip(centre - size // 2, np.minimum(0, shape - size), np.maximum(0, shape - size))
-    source = tuple(slice(max(a, 0), a + size) for a in start)
-    target = tuple(slice(max(-a, 0), max(-a, 0) + min(size, n - max(a, 0))) for a, n in zip(start, shape, strict=True))
-    tile = np.zeros((3, size, size, size), np.float32)
-    tile[(0, *target)], tile[(1, *target)] = pair.lr[source], pair.hr[source]
-    tile[(2, *target)] = 1 if pair.trusted is None else pair.trusted[source] / np.float32(255)
-    return turn(tile, int(rng.integers(24)))
+    inside = tuple(slice(max(a, 0), a + size) for a in start)
+    part = pair.density[(slice(None), *inside)]
+    if (shape < size).any():
+        before = [max(-a, 0) for a in start]
+        after = [size - b - n for b, n in zip(before, part.shape[1:], strict=True)]
+        sides = [int(x) for b, a in zip(reversed(before), reversed(after), strict=True) for x in (b, a)]
+        part = torch.nn.functional.pad(part, sides)
+    return turn(part, int(rng.integers(24)))
 
 
-def turn(tile: np.ndarray, which: int) -> np.ndarray:
+def turn(tile: torch.Tensor, which: int) -> torch.Tensor:
     """Apply one of the cube's 24 proper rotations to the last three axes of (c, n, n, n)."""
     order, reverse = ROTATIONS[which]
-    turned = np.flip(np.transpose(tile, (0, *(1 + a for a in order))), [1 + a for a in reverse])
-    return np.ascontiguousarray(turned)
+    return tile.permute(0, *(1 + a for a in order)).flip([1 + a for a in reverse])
 
 
 def batch(rng: np.random.Generator, pools: list[tuple[Pool, float]], tiles: int, size: int) -> tuple[torch.Tensor, ...]:
-    """Draw (tiles, 1, size, size, size) tensors of LR, HR and trust, and (tiles,) resolutions (Å).
+    """Draw (tiles, 1, size, size, size) float32 tensors of LR, HR and trust, and (tiles,) resolutions (Å), on the pools' device.
 
     `pools` come with their shares.
     """
     shares = np.array([s for _, s in pools])
     stack, resolutions = [], []
     for _ in range(tiles):
-        pool = pools[rng.choice(len(pools), p=shares / shares.sum())][0]
-        pair = pool.draw(rng)
+        pair = pools[rng.choice(len(pools), p=shares / shares.sum())][0].draw(rng)
         stack.append(cut_tile(rng, pair, size))
         resolutions.append(pair.resolution)
-    block = torch.from_numpy(np.stack(stack))
-    return block[:, 0:1], block[:, 1:2], block[:, 2:3], torch.tensor(resolutions)
+    block = torch.stack(stack).float()
+    return block[:, 0:1], block[:, 1:2], block[:, 2:3], torch.tensor(resolutions).to(block)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
 from .density import SIGMA_PER_RESOLUTION
@@ -19,18 +21,18 @@ def content(sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor, resolutio
     input how much can be known. Tensors are (B, 1, n, n, n), `hr` at 1.8 Å; `resolution` is (B,), Å.
     """
     n = sr.shape[-1]
-    squared = (2 * torch.pi * _radius(n)) ** 2
+    squared = (2 * torch.pi * _radius(n, sr.device)) ** 2
     sigma = target_blur(resolution).reshape(-1, 1, 1, 1, 1)
     soften = torch.exp(-0.5 * sigma**2 * squared)
     error = _transform(sr * trusted) - soften * _transform(hr * trusted)
     power = error.real.square() + error.imag.square()
     # Parseval: what a blur leaves of the error is summed in Fourier space, each stored frequency once or twice
-    twice = torch.full((n // 2 + 1,), 2.0)
+    twice = torch.full((n // 2 + 1,), 2.0, device=sr.device)
     twice[0] = 1
     if n % 2 == 0:
         twice[-1] = 1
     weight = (1 + 2 * torch.exp(-(BLUR**2) * squared)) * twice
-    return (power * weight.to(power)).sum() / sr.numel()
+    return (power * weight).sum() / sr.numel()
 
 
 def target_blur(resolution: torch.Tensor) -> torch.Tensor:
@@ -54,19 +56,18 @@ def shell_disagreement(
     gets weaker, would only keep its noise alive.
     """
     n = sr.shape[-1]
-    ramp = torch.sin(torch.pi * (torch.arange(n) + 0.5) / n).clamp(max=0.7) / 0.7
-    window = (ramp[:, None, None] * ramp[None, :, None] * ramp[None, None, :]).to(sr) * trusted
+    ramp = torch.sin(torch.pi * (torch.arange(n, device=sr.device) + 0.5) / n).clamp(max=0.7) / 0.7
+    window = ramp[:, None, None] * ramp[None, :, None] * ramp[None, None, :] * trusted
     a, b = torch.fft.rfftn(sr * window, dim=(-3, -2, -1)), torch.fft.rfftn(hr * window, dim=(-3, -2, -1))
-    shell = torch.round(_radius(n) * n).long().flatten()
     first, last = round(FSC_RANGE[0] * n), round(FSC_RANGE[1] * n)
+    members = _shells(n, first, last, sr.device)
 
     def sums(x: torch.Tensor) -> torch.Tensor:
-        flat = x.flatten(1)
-        return flat.new_zeros(flat.shape[0], int(shell.max()) + 1).index_add(1, shell, flat)[:, first : last + 1]
+        return x.flatten(1) @ members
 
     cross = sums((a * b.conj()).real)
     scale = sums(a.abs().square()) * sums(b.abs().square())
-    relative = torch.arange(first, last + 1).to(sr) / n * resolution[:, None].to(sr)
+    relative = torch.arange(first, last + 1, device=sr.device) / n * resolution[:, None]
     weight = 0.2 * (relative < 1) + torch.exp(-(((relative - 1) / 0.35) ** 2))
     # a tile without density in HR has no FSC to speak of
     weight = weight * (sums(b.abs().square()) > 1e-6 * n**3)
@@ -78,7 +79,15 @@ def _transform(x: torch.Tensor) -> torch.Tensor:
     return torch.fft.rfftn(x, dim=(-3, -2, -1), norm="ortho")
 
 
-def _radius(n: int) -> torch.Tensor:
+@lru_cache
+def _radius(n: int, device: torch.device) -> torch.Tensor:
     """Length of each frequency of an rfftn of (n, n, n), 1/voxel."""
-    full, half = torch.fft.fftfreq(n), torch.fft.rfftfreq(n)
+    full, half = torch.fft.fftfreq(n, device=device), torch.fft.rfftfreq(n, device=device)
     return torch.sqrt(full[:, None, None] ** 2 + full[None, :, None] ** 2 + half[None, None, :] ** 2)
+
+
+@lru_cache
+def _shells(n: int, first: int, last: int, device: torch.device) -> torch.Tensor:
+    """(frequencies, shells) with 1 where a frequency of an rfftn of (n, n, n) belongs to a shell: sums become products."""
+    shell = torch.round(_radius(n, device) * n).flatten()
+    return (shell[:, None] == torch.arange(first, last + 1, device=device)).float()

@@ -48,7 +48,7 @@ def endless(kind: str, data: Path, seed: int) -> Iterator[Pair]:
     rng = np.random.default_rng(seed)
     if kind == "real":
         return pairs.stream(rng, pairs.read_split(data / "maps", "train"))
-    return simulate.stream(rng, load_structures(data / "structures", Path("build/structures.pickle")))
+    return simulate.stream(rng, load_structures(data / "structures", Path("build/structures.npz")))
 
 
 def main() -> None:

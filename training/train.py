@@ -3,8 +3,9 @@
     python -m training.train --name unet --hours 2
     python -m training.train --name unet --hours 3            # goes on where it left off
     python -m training.train --name next --start-from unet    # a new run from weights that ship
+    python -m training.train --name big --device cuda --size 64 --batch 32 --hours 0.4
     python -m training.train --name paper --architecture generator --target-scale 0.25 \
-        --size 25 --batch 16 --rate 1e-3 --objective paper     # content + 1e-3 adversarial, as in the paper
+        --size 25 --batch 16 --rate 1e-3 --objective content --adversarial 1e-3     # as in the paper
 
 Everything a run needs to go on is in runs/NAME/state.pt. The learning rate warms up over 200 steps and then
 falls to zero by a cosine over the hours asked for, counted over all sittings. What is evaluated and shipped is
@@ -18,6 +19,7 @@ import copy
 import json
 import math
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -31,7 +33,8 @@ from .data import Pool, batch
 from .losses import content, shell_disagreement
 
 WARM_UP = 200
-ADVERSARIAL_WEIGHT = 1e-3  # SuperEM paper, Methods
+#: Seconds between looks at the pool for new shards.
+REFRESH = 1.0
 
 
 def parse() -> argparse.Namespace:
@@ -40,8 +43,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--name", required=True, help="the run's folder under runs/")
     parser.add_argument("--architecture", default="unet", choices=sorted(nets.ARCHITECTURES))
     parser.add_argument("--options", type=json.loads, default={}, help="JSON, passed to the architecture")
-    parser.add_argument("--objective", choices=("fsc", "content", "paper"), default="fsc")
+    parser.add_argument("--objective", choices=("fsc", "content"), default="fsc")
     parser.add_argument("--fsc-weight", type=float, default=0.1)
+    parser.add_argument("--adversarial", type=float, default=0.0, help="weight of the discriminator's word; 1e-3 in the paper")
     parser.add_argument("--hours", type=float, default=2.0, help="whole length of the run, all sittings together")
     parser.add_argument("--rate", type=float, default=4e-4)
     parser.add_argument("--batch", type=int, default=6)
@@ -52,7 +56,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clip", type=float, default=0.15, help="largest norm of the gradient")
     parser.add_argument("--average", type=float, default=0.999, help="decay of the moving average of the weights")
     parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
-    parser.add_argument("--start-from", metavar="NAME|PATH", help="begin with the weights of a bundled model or a file")
+    parser.add_argument("--start-from", metavar="NAME|PATH",
+                        help="begin with the weights of a bundled model, of a weights file, or of another run's state.pt")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="for convolutions")
     parser.add_argument("--device", default="cpu")
@@ -73,10 +78,10 @@ class Run:
         self.network = nets.build(options.architecture, **options.options).to(options.device)
         self.network.to(memory_format=torch.channels_last_3d)
         if options.start_from:
-            self.network.load_state_dict(load(options.start_from).network.state_dict())
+            self.network.load_state_dict(first_weights(options.start_from))
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), options.rate)
-        self.critic = Critic(options) if options.objective == "paper" else None
+        self.critic = Critic(options) if options.adversarial else None
         self.step, self.seconds = 0, 0.0
         if (self.folder / "state.pt").exists():
             self.restore()
@@ -109,14 +114,14 @@ class Run:
 
     def train_step(
         self, lr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor, resolution: torch.Tensor
-    ) -> dict[str, float]:
-        """One step of Adam on (B, 1, n, n, n) tensors and (B,) resolutions; the parts of the loss."""
+    ) -> dict[str, torch.Tensor]:
+        """One step of Adam on (B, 1, n, n, n) tensors and (B,) resolutions; the parts of the loss, not waited for."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         hr = hr * self.options.target_scale
         self.network.train()
         with torch.autocast(self.options.device.split(":")[0], torch.bfloat16, enabled=self.options.bfloat16):
-            sr = self.network(lr)
+            sr = self.network(lr.contiguous(memory_format=torch.channels_last_3d))
         sr = sr.float()
         parts = {"content": content(sr, hr, trusted, resolution)}
         loss = parts["content"]
@@ -126,21 +131,25 @@ class Run:
         if self.critic:
             parts["critic"] = self.critic.learn(sr.detach() * trusted, hr * trusted)
             parts["adversarial"] = self.critic.loss(sr * trusted, real=True)
-            loss = loss + ADVERSARIAL_WEIGHT * parts["adversarial"]
+            loss = loss + self.options.adversarial * parts["adversarial"]
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
-        if torch.isfinite(norm):
-            self.optimiser.step()
+        parts["norm"] = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
+        for parameter in self.network.parameters():
+            parameter.grad.nan_to_num_(0, 0, 0)  # a step whose gradient overflowed is none
+        self.optimiser.step()
         decay = min(self.options.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, now in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-                if mean.is_floating_point():
-                    mean.lerp_(now, 1 - decay)
-                else:
-                    mean.copy_(now)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
         self.step += 1
-        return {k: float(v.detach()) for k, v in parts.items()} | {"norm": float(norm)}
+        return {name: part.detach() for name, part in parts.items()}
+
+
+def first_weights(source: str) -> dict[str, torch.Tensor]:
+    """Weights to begin with: of a bundled model, a weights file, or the average of a run's state.pt."""
+    if source.endswith(".pt"):
+        return torch.load(source, weights_only=True, map_location="cpu")["average"]
+    return load(source).network.state_dict()
 
 
 class Critic:
@@ -168,30 +177,46 @@ def main() -> None:
     """Train until the hours are over or the process is stopped; print a line and save now and then."""
     options = parse()
     torch.set_num_threads(options.threads)
+    torch.backends.cudnn.benchmark = True
     run = Run(options)
     rng = np.random.default_rng([options.seed, run.step])
-    pools = [(Pool(options.pool, "simulated"), 1 - options.real), (Pool(options.pool, "real"), options.real)]
+    pools = [
+        (Pool(options.pool, "simulated", options.device), 1 - options.real),
+        (Pool(options.pool, "real", options.device), options.real),
+    ]
     pools = [(p, share) for p, share in pools if share > 0]
     for pool, _ in pools:
         if pool.refresh(most=10_000) == 0:
             raise SystemExit(f"No {pool.kind} pairs in {options.pool}: run python -m training.pool first.")
-    sums: dict[str, float] = {}
+    threading.Thread(target=keep_fresh, args=([p for p, _ in pools],), daemon=True).start()
+    sums: dict[str, torch.Tensor] = {}
     began, first, saved = time.monotonic() - run.seconds, run.step, time.monotonic()
+    tensors = batch(rng, pools, options.batch, options.size)
     while run.seconds < 3600 * options.hours and (options.steps is None or run.step - first < options.steps):
-        tensors = (t.to(options.device) for t in batch(rng, pools, options.batch, options.size))
-        for name, value in run.train_step(*tensors).items():
-            sums[name] = sums.get(name, 0.0) + value
+        parts = run.train_step(*tensors)
+        tensors = batch(rng, pools, options.batch, options.size)  # while a GPU is at work
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0) + value
+        if run.step % 4 == 0 and options.device != "cpu":
+            torch.cuda.synchronize()  # else the clock runs ahead of the work
         run.seconds = time.monotonic() - began
         if run.step % options.report == 0:
-            means = "  ".join(f"{k} {v / options.report:.4f}" for k, v in sums.items())
-            print(f"step {run.step}  {run.seconds / 60:.1f} min  rate {run.rate():.2e}  {means}", flush=True)
+            means = "  ".join(f"{k} {float(v) / options.report:.4f}" for k, v in sums.items())
+            held = " + ".join(str(sum(map(len, p.shards.values()))) for p, _ in pools)
+            print(f"step {run.step}  {run.seconds / 60:.1f} min  rate {run.rate():.2e}  pairs {held}  {means}", flush=True)
             sums = {}
-            for pool, _ in pools:
-                pool.refresh()
         if time.monotonic() - saved > 120:
             run.save()
             saved = time.monotonic()
     run.save()
+
+
+def keep_fresh(pools: list[Pool]) -> None:
+    """Go on reading what shards appear, while the trainer trains."""
+    while True:
+        time.sleep(REFRESH)
+        for pool in pools:
+            pool.refresh()
 
 
 if __name__ == "__main__":
