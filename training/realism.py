@@ -249,7 +249,7 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     real = deposited(options.data / "maps")
-    fake = simulated(rng, load_structures(options.data / "structures", Path("build/structures.pickle")), options.count)
+    fake = simulated(rng, load_structures(options.data / "structures", Path("build/structures.npz")), options.count)
     curves, medians, cubes = measure(rng, list(real.values()), 3 * options.cubes)
     fake_curves, fake_medians, fake_cubes = measure(rng, fake, options.cubes)
     print(table({**curves, **medians}, {**fake_curves, **fake_medians}))
