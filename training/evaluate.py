@@ -4,7 +4,11 @@
 
 DIR holds pairs.csv (id, resolution, split) and <id>/map.mrc.gz with <id>/model.cif.gz. Everything is measured on the 1 Å grid
 of the networks, the input resampled to it. The figures are described in `training/metrics`; those of mtriage need an
-interpreter with cctbx (`requirements/evaluate.txt`), and are left out, with a word, where there is none.
+interpreter with cctbx (`requirements/evaluate.txt`), and are left out, with a word, where there is none. What is slow to make
+is kept in `--cache`, so that a second run only does what is new:
+
+    python -m training.evaluate --data DIR --fast --models build/*.safetensors
+    python -m training.evaluate --data DIR --fast --models next --blurs '[]' '[[3.5, 0.3], [4.5, 0.6]]'
 """
 
 from __future__ import annotations
@@ -15,7 +19,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,16 +28,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from superem.core.density import DensityMap
 from superem.core.mrc import read_mrc
-from superem.core.predict import enhance
 from superem.core.resample import resample
-from superem.nets.store import Model, load
 
 from .baselines import ReleasedGenerator, guinier_b, sharpen
-from .metrics import Atoms, Reference, evaluate_map, read_atoms
+from .metrics import Atoms, Reference, measured, read_atoms
 from .metrics.cache import Cache, digest
 from .metrics.controls import controls
 from .metrics.mtriage import WORKER, CctbxError, mtriage
 from .metrics.tables import control_table, group_tables, reach_table, summary_table
+from .predictions import predictors
 
 INPUT, SHARPENED, RELEASED = "input", "sharpened", "EM-GAN"
 DEFAULT_CCTBX = Path(".venv-evaluate/bin/python")
@@ -67,34 +69,19 @@ def read_cases(data: Path, split: str | None = "validation", ids: list[str] | No
     return cases
 
 
-def model_methods(names: list[str], tiling: str, rotations: int) -> dict[str, Callable[[DensityMap], DensityMap]]:
-    """Our networks by the names that tables give them: the card's, and the file's where cards share one."""
-    methods: dict[str, Callable[[DensityMap], DensityMap]] = {}
-    for name in names:
-        model = load(name)
-        label = model.card.name if model.card.name not in methods else Path(name).stem
-        if label in methods or label in (INPUT, SHARPENED, RELEASED):
-            label = f"{label} {model.sha256[:6]}"
-        methods[label] = partial(_enhance, model=model, tiling=tiling, rotations=rotations)
-    return methods
-
-
-def _enhance(density: DensityMap, model: Model, tiling: str, rotations: int) -> DensityMap:
-    return enhance(density, model, tiling=tiling, rotations=rotations, device="cpu").density
-
-
 def run(options: argparse.Namespace) -> dict:
     """Evaluate what the options name; returns what `--json` writes."""
     cases = read_cases(options.data, options.split, options.ids)
     cache = Cache(options.cache)
-    ours = model_methods(options.models, options.tiling, options.rotations)
+    ours = predictors(options.models, cache, options.tiling, options.rotations, options.tile, options.blurs,
+                       taken=(INPUT, SHARPENED, RELEASED))
     released = ReleasedGenerator(options.emgan, options.emgan_stride) if options.emgan else None
     results: dict[str, dict[str, dict]] = {}
     found: dict[str, dict[str, dict]] = {}
     jobs = []
     for case in cases:
         started = time.monotonic()
-        reference = Reference.prepare(case.atoms, case.density, case.resolution)
+        reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
         maps = {INPUT: case.density, SHARPENED: sharpen(case.density, case.resolution)}
         if released:
             volume = reference.atoms.volume
@@ -102,12 +89,11 @@ def run(options: argparse.Namespace) -> dict:
             array = cache.array(key, partial(released.enhance, case.density, volume))
             maps[RELEASED] = DensityMap(array, case.density.origin, case.density.step, case.density.rotation)
         maps |= {label: method(case.density) for label, method in ours.items()}
-        before = evaluate_map(case.density, reference)
+        before = measured(case.density, reference, cache)
         results[case.name] = {}
         for label, density in maps.items():
-            measured = evaluate_map(density, reference, before)
-            measured.pop("cubes")
-            results[case.name][label] = measured
+            figures = measured(density, reference, cache, before)
+            results[case.name][label] = {key: figure for key, figure in figures.items() if key != "cubes"}
             jobs.append((case, label, density, reference.atoms))
         results[case.name][SHARPENED]["b_factor"] = guinier_b(case.density, case.resolution)
         if options.controls:
@@ -120,9 +106,9 @@ def run(options: argparse.Namespace) -> dict:
     notes = [] if options.fast else measure_with_cctbx(options.cctbx, jobs, results, cache, options.cctbx_qscore)
     for note in notes:
         say(note)
-    cards = {label: load(name).sha256 for label, name in zip(ours, options.models, strict=True)}
     return {"resolution": {case.name: case.resolution for case in cases}, "maps": results, "controls": found,
-            "notes": notes, "models": cards, "tiling": options.tiling, "rotations": options.rotations}
+            "notes": notes, "models": {label: predictor.model.sha256 for label, predictor in ours.items()},
+            "tiling": options.tiling, "rotations": options.rotations}
 
 
 def say(text: str) -> None:
@@ -157,6 +143,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ids", nargs="+", help="these pairs, whatever their split")
     parser.add_argument("--models", nargs="*", default=[], metavar="MODEL", help="names of bundled models, or weights files")
     parser.add_argument("--tiling", default="normal", help="of our models (%(default)s)")
+    parser.add_argument("--tile", type=int, help="edge of our models' tiles, voxels, in place of their cards'")
+    parser.add_argument("--blurs", nargs="+", type=json.loads, metavar="TABLE",
+                        help="each model once more with each of these blurs, [[resolution, sigma], ...] in Å: predicted once")
     parser.add_argument("--rotations", type=int, default=1, help="orientations our models average over: 1, 4, 8 or 24")
     parser.add_argument("--emgan", type=Path, metavar="DIR",
                         help="checkout of the released generator; its weights are a pickle, which can run code: "
@@ -165,7 +154,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--controls", action="store_true", help="run the negative controls with our models")
     parser.add_argument("--cctbx", type=Path, metavar="PYTHON",
                         help=f"interpreter that has cctbx-base ({DEFAULT_CCTBX}, if it is there)")
-    parser.add_argument("--fast", action="store_true", help="leave mtriage out: what is measured while training")
+    parser.add_argument("--fast", action="store_true",
+                        help="compare models in seconds: leave mtriage out, print means and bars only")
     parser.add_argument("--cctbx-qscore", action="store_true", help="cctbx's Q-score too, to check ours (slow)")
     parser.add_argument("--cache", type=Path, default=Path("build/evaluation"),
                         help="folder for what can be reused (%(default)s)")
@@ -180,9 +170,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     outcome = run(options)
-    tables = [*summary_table(outcome), *group_tables(outcome), *control_table(outcome), *reach_table(outcome)]
+    tables = [summary_table(outcome), *group_tables(outcome), *control_table(outcome), reach_table(outcome)]
     text = "\n\n".join([*tables, *outcome["notes"]])
-    print(text)
+    print("\n\n".join([summary_table(outcome), *control_table(outcome), reach_table(outcome)]) if options.fast else text)
     if options.markdown:
         options.markdown.write_text(text + "\n")
     if options.json:

@@ -1,4 +1,4 @@
-"""Negative controls, baselines, tables, and the reading of models."""
+"""Negative controls, baselines, and the reading of models."""
 
 import gzip
 import math
@@ -26,7 +26,6 @@ from training.metrics.controls import (
     without_domain,
 )
 from training.metrics.mtriage import CctbxError, mtriage
-from training.metrics.tables import bars, group_tables, reach_table, summary_table
 
 
 def rod(resolution=4.0) -> tuple[DensityMap, Atoms, Reference]:
@@ -270,37 +269,6 @@ def test_our_figures_are_those_of_cctbx(case):
     # the map ends at 4 Å, and both curves soon after: in a box this small a mask smears that end over some shells
     assert theirs[0]["d_fsc05"] == pytest.approx(3.8, abs=0.25)
     assert ours[0]["fsc05"] == pytest.approx(3.8, abs=0.25)
-
-
-def outcome(q=0.5, fsc=3.6) -> dict:
-    """What `evaluate` writes for two maps, the input and one model."""
-    common = {"q_backbone": 0.5, "fsc0143": 3.0, "rscc": 0.6, "cube": 0.7, "improved": 1.0, "improved_mean": 1.0}
-    one = {"q": 0.4, "fsc05": 4.0, "cc_mask": 0.7, "cc_box": 0.7, "cube_mean": 0.6, **common}
-    two = {"q": q, "fsc05": fsc, "cc_mask": 0.74, "cc_box": 0.77, "cube_mean": 0.66, **common}
-    return {"maps": {name: {"input": one, "unet": two} for name in ("a", "b")}, "resolution": {"a": 3.5, "b": 4.0},
-            "controls": {}}
-
-
-def test_bars_are_met_or_missed_by_how_much():
-    """Every bar is judged by its number."""
-    assert all(met for _, _, met in bars(outcome(), "unet"))
-    rows = {bar: (reached, met) for bar, reached, met in bars(outcome(q=0.43), "unet")}
-    assert rows["Q-score, all atoms, +0.06"] == ("0.030 (0.030 short)", False)
-    worse = [met for bar, _, met in bars(outcome(fsc=4.1), "unet") if "FSC" in bar or "coarser" in bar]
-    assert worse == [False, False]
-
-
-def test_tables_hold_every_map_and_the_mean():
-    """A row a map, a mean, and a column a figure and method."""
-    tables = group_tables(outcome())
-    q = next(text for text in tables if "Q-score" in text)
-    lines = q.splitlines()[2:]
-    assert [line.split("|")[1].strip() for line in lines] == ["map", lines[1].split("|")[1].strip(), "a", "b", "**mean**"]
-    assert "0.400" in lines[-1] and "0.500" in lines[-1]
-    assert "Bars: unet" in reach_table(outcome())[0]
-    summary = summary_table(outcome())[0]
-    assert "Q-score" in summary and "0.400" in summary and "0.500" in summary
-    assert not any("nan" in text for text in tables)
 
 
 def test_cube_free_maps_do_not_spoil_the_mean():

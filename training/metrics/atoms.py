@@ -43,7 +43,11 @@ class Atoms:
 
     def select(self, which: np.ndarray) -> Atoms:
         """Return the atoms of a (n,) bool mask."""
-        return Atoms(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+        return Atoms(*(array[which] for array in self.arrays().values()))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All attributes by name."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @property
     def mass(self) -> np.ndarray:

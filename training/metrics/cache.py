@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -20,6 +21,11 @@ def digest(*parts: object) -> str:
             total.update(part if isinstance(part, bytes) else repr(part).encode())
         total.update(b"\0")
     return total.hexdigest()[:32]
+
+
+def source(*modules: ModuleType) -> bytes:
+    """Source text of modules: a part of the digest of what they make, which is stale once they change."""
+    return b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
 
 
 class Cache:
@@ -37,6 +43,16 @@ class Cache:
             np.save(part, make())
             part.replace(path)
         return np.load(path)
+
+    def arrays(self, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Return the named arrays kept under `key`, made now if there are none."""
+        path = self.folder / f"{key}.npz"
+        if not path.exists():
+            part = path.with_suffix(".part.npz")
+            np.savez(part, **make())
+            part.replace(path)
+        with np.load(path) as kept:
+            return dict(kept)
 
     def record(self, key: str) -> dict | None:
         """Return the record kept under `key`, or None."""

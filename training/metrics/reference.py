@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from superem.core.density import DensityMap, MapError
 
-from . import qscore
+from .. import density as gaussians
+from . import atoms as atoms_module
+from . import ccmask, cubes, fsc, grid, modelmap, qscore
 from .atoms import Atoms
+from .cache import Cache, digest, source
 from .ccmask import model_map, molecule_mask
 from .cubes import cube_correlations, cube_starts
 from .fsc import MASK_EDGE, MASK_RADIUS, masked_coefficients, resolution_at, shell_correlation, soft_mask
@@ -17,6 +21,9 @@ from .modelmap import hr_density, model_coefficients
 
 #: Voxels this near to the model count in the real-space correlation with the high-resolution density, Å.
 NEAR = 3.0
+
+#: What a reference and a measurement depend on beside their arguments.
+SOURCE = source(gaussians, atoms_module, ccmask, cubes, fsc, grid, modelmap, qscore) + Path(__file__).read_bytes()
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,21 @@ class Reference:
             valid=valid,
         )
 
+    @classmethod
+    def kept(cls, atoms: Atoms, like: DensityMap, resolution: float, cache: Cache) -> Reference:
+        """As `prepare`, from the cache where it is there."""
+        key = digest(SOURCE, *atoms.arrays().values(), like.shape, like.origin, like.step, resolution)
+
+        def make() -> dict[str, np.ndarray]:
+            new = cls.prepare(atoms, like, resolution)
+            plain = {f.name: getattr(new, f.name) for f in fields(cls) if f.name not in ("atoms", "hr")}
+            return plain | {"hr": new.hr.array} | {f"atoms.{name}": array for name, array in new.atoms.arrays().items()}
+
+        found = cache.arrays(key, make)
+        inside = Atoms(*(found.pop(f"atoms.{f.name}") for f in fields(Atoms)))
+        hr = DensityMap(found.pop("hr"), like.origin, like.step, name="HR")
+        return cls(atoms=inside, hr=hr, **found)
+
 
 def evaluate_map(density: DensityMap, reference: Reference, before: dict | None = None) -> dict:
     """Measure a map on the reference's grid, in about a second.
@@ -117,3 +139,14 @@ def evaluate_map(density: DensityMap, reference: Reference, before: dict | None 
         for name, now, then in zip(("improved", "improved_mean"), (plain, about_mean), before["cubes"], strict=True):
             result[name] = float((now > np.array(then)).mean()) if plain.size else float("nan")
     return result
+
+
+def measured(density: DensityMap, reference: Reference, cache: Cache, before: dict | None = None) -> dict:
+    """As `evaluate_map`, from the cache where it is there."""
+    key = digest(SOURCE, density.array, reference.hr.array, reference.expected, *reference.atoms.arrays().values(),
+                 before["cubes"] if before else None)
+    record = cache.record(key)
+    if record is None:
+        record = evaluate_map(density, reference, before)
+        cache.keep(key, record)
+    return record

@@ -33,6 +33,10 @@ SUMMARY = (
     ("cube_mean", "correlation of 25³ Å cubes with HR, about the mean", 3), ("improved", "share of cubes improved", 3),
 )
 
+#: In place of mtriage's.
+OWN_FSC = (("fsc05", "masked model–map FSC = 0.5, Å (one mask for all maps)", 2),
+           ("fsc0143", "masked model–map FSC = 0.143, Å (one mask for all maps)", 2))
+
 CONTROLS = (
     ("noise", "noise above level", 4), ("noise_input", "(input)", 4), ("phases", "phases above level", 4),
     ("phases_input", "(input)", 4), ("deleted", "deleted domain returns", 3), ("ligand", "ligand keeps", 3),
@@ -84,12 +88,24 @@ def group_tables(outcome: dict) -> list[str]:
     return parts
 
 
-def summary_table(outcome: dict) -> list[str]:
+def summary(outcome: dict) -> tuple[tuple[str, str, int], ...]:
+    """The figures of the summary that were measured; our own FSC where mtriage was not run."""
+    figures = SUMMARY if mtriage_ran(outcome) else (*OWN_FSC, *SUMMARY)
+    return tuple(figure for figure in figures if np.isfinite(mean(outcome["maps"], "input", figure[0])))
+
+
+def mtriage_ran(outcome: dict) -> bool:
+    """Whether the evaluation holds mtriage's figures."""
+    return bool(np.isfinite(mean(outcome["maps"], "input", "d_fsc05")))
+
+
+def summary_table(outcome: dict) -> str:
     """Means over the maps, a row a figure and a column a method."""
     maps: Maps = outcome["maps"]
     methods = list(next(iter(maps.values())))
-    rows = [[head, *(number(mean(maps, method, key), decimals) for method in methods)] for key, head, decimals in SUMMARY]
-    return [f"### Means over {len(maps)} maps\n\n{table(['', *methods], rows)}"]
+    rows = [[head, *(number(mean(maps, method, key), decimals) for method in methods)]
+            for key, head, decimals in summary(outcome)]
+    return table([f"means over {len(maps)} maps", *methods], rows)
 
 
 def control_table(outcome: dict) -> list[str]:
@@ -102,21 +118,19 @@ def control_table(outcome: dict) -> list[str]:
     return [f"### Negative controls\n\n{table(heads, rows)}"]
 
 
-def reach_table(outcome: dict) -> list[str]:
-    """For each of our models: the bars it must pass, what it reaches, and by how much it misses."""
-    maps: Maps = outcome["maps"]
-    methods = list(next(iter(maps.values())))
-    parts = []
-    for model in [method for method in methods if method not in BASELINES]:
-        rows = [[bar, reached, "met" if met else "missed"] for bar, reached, met in bars(outcome, model)]
-        parts.append(f"### Bars: {model}\n\n{table(['bar', 'reached', ''], rows)}")
-    return parts
+def reach_table(outcome: dict) -> str:
+    """The bars that a model must pass, a row each; what each of ours reaches, and by how much it misses."""
+    models = [method for method in next(iter(outcome["maps"].values())) if method not in BASELINES]
+    columns = [bars(outcome, model) for model in models]
+    rows = [[row[0][0], *(f"{reached}, {'met' if met else 'missed'}" for _, reached, met in row)]
+            for row in zip(*columns, strict=True)]
+    return table(["bar", *models], rows)
 
 
 def bars(outcome: dict, model: str) -> list[tuple[str, str, bool]]:
     """(bar, what was reached, whether it is met) for one model."""
     maps: Maps = outcome["maps"]
-    fsc = "d_fsc05" if np.isfinite(mean(maps, "input", "d_fsc05")) else "fsc05"
+    fsc = "d_fsc05" if mtriage_ran(outcome) else "fsc05"
     rows: list[tuple[str, str, bool]] = []
 
     def gain(key: str, sign: int = 1) -> np.ndarray:

@@ -1,0 +1,105 @@
+"""Predictions and references that are kept are those that would be made anew."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from superem.core import predict
+from superem.core.density import DensityMap
+from superem.nets import store
+
+from superem import nets
+from training.metrics import Atoms, Reference, evaluate_map, measured
+from training.metrics.cache import Cache
+from training.predictions import Predictor, predictors
+
+BLUR = [[2.0, 0.3], [6.0, 0.9]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> store.Model:
+    """A small network that does something, and blurs."""
+    torch.manual_seed(3)
+    options = {"widths": [8, 8], "depths": [1, 1]}
+    network = nets.build("unet", **options)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    store.save(path, network, store.Card("unet", "unet", options, 24, 4, "robust", blur=BLUR))
+    return store.load(str(path))
+
+
+@pytest.fixture(scope="module")
+def density() -> DensityMap:
+    """Blobs in a box, off the origin."""
+    rng = np.random.default_rng(1)
+    array = np.fft.irfftn(np.fft.rfftn(rng.standard_normal((30, 32, 34))) * np.exp(-40 * sum(
+        f**2 for f in np.meshgrid(np.fft.fftfreq(30), np.fft.fftfreq(32), np.fft.rfftfreq(34), indexing="ij"))), (30, 32, 34))
+    return DensityMap(array.astype(np.float32), (3.0, -2.0, 1.0))
+
+
+@pytest.mark.parametrize("blur", [None, [], [[2.0, 0.6], [6.0, 1.4]]])
+def test_a_kept_prediction_is_that_of_the_core(tmp_path, model, density, blur):
+    """Made anew or read from the cache, with the card's blur or another."""
+    card = model.card if blur is None else replace(model.card, blur=blur)
+    expected = predict.enhance(density, replace(model, card=card), device="cpu").density
+    predictor = Predictor(model, Cache(tmp_path), blur=blur)
+    for _ in range(2):
+        result = predictor(density)
+        assert result.array == pytest.approx(expected.array, abs=1e-5 * float(np.abs(expected.array).max()))
+        assert result.origin == expected.origin
+    assert float(np.abs(expected.array - density.array).max()) > 0.01 * float(density.array.std())
+
+
+def test_only_what_changes_a_prediction_makes_a_new_one(tmp_path, model, density, monkeypatch):
+    """Another blur or name predicts no more; other weights, maps or tiles do."""
+    made = []
+    true = predict.enhance
+    monkeypatch.setattr(predict, "enhance", lambda *a, **k: made.append(1) or true(*a, **k))
+    cache = Cache(tmp_path)
+    Predictor(model, cache)(density)
+    Predictor(model, cache, blur=[])(density)
+    Predictor(replace(model, card=replace(model.card, name="other", blur=BLUR[:1]), sha256="0"), cache)(density)
+    assert len(made) == 1
+    Predictor(model, cache)(DensityMap(2 * density.array, density.origin))
+    Predictor(replace(model, card=replace(model.card, tile=32)), cache)(density)
+    Predictor(model, cache, rotations=4)(density)
+    other = nets.build("unet", **model.card.options).eval()
+    Predictor(replace(model, network=other), cache)(density)
+    assert len(made) == 5
+
+
+def test_labels_tell_models_apart(tmp_path, model):
+    """The card's name, or the file's where cards share one, and a number for each blur."""
+    paths = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
+    for path in paths:
+        store.save(path, model.network, model.card)
+    cache = Cache(tmp_path / "cache")
+    assert list(predictors(paths[:1], cache)) == ["unet"]
+    assert list(predictors(paths, cache, blurs=[[]])) == ["a", "a, blur 1", "b", "b, blur 1"]
+    assert list(predictors(paths[:1], cache, taken=("unet",))) == [f"unet {store.load(paths[0]).sha256[:6]}"]
+    found = predictors(paths[:1], cache, tile=64)["unet"]
+    assert found.model.card.tile == 64 and found.blur == BLUR
+
+
+def test_a_kept_reference_is_the_one_prepared(tmp_path, density):
+    """Every array, for a model of which some atoms lie outside of the box; measurements too."""
+    xyz = np.random.default_rng(2).uniform(-8, 28, (120, 3)) + density.origin
+    n = np.ones(120)
+    atoms = Atoms(xyz, np.array(["C", "Zn"] * 60), 40 * n, n, n > 0, n < 0, np.arange(120) // 4)
+    fresh = Reference.prepare(atoms, density, 4.0)
+    cache = Cache(tmp_path)
+    for _ in range(2):
+        kept = Reference.kept(atoms, density, 4.0, cache)
+        for f in fields(Reference):
+            if f.name not in ("atoms", "hr"):
+                assert np.array_equal(getattr(kept, f.name), getattr(fresh, f.name)), f.name
+        assert np.array_equal(kept.hr.array, fresh.hr.array) and kept.hr.origin == fresh.hr.origin
+        assert len(kept.atoms) == len(fresh.atoms) < 120
+        assert kept.atoms.volume == fresh.atoms.volume
+        before = measured(density, kept, cache)
+        assert before == evaluate_map(density, fresh)
+        assert measured(kept.hr, kept, cache, before) == evaluate_map(fresh.hr, fresh, before)
+    assert not np.array_equal(Reference.kept(atoms, density, 5.0, cache).expected, fresh.expected)

@@ -1,0 +1,60 @@
+"""Tables of an evaluation, and its bars."""
+
+import pytest
+
+from training.metrics.tables import bars, group_tables, reach_table, summary_table
+
+
+def outcome(q=0.5, fsc=3.6, labels=("unet",)) -> dict:
+    """What `evaluate` writes for two maps, the input and our models, which are alike."""
+    common = {"q_backbone": 0.5, "fsc0143": 3.0, "rscc": 0.6, "cube": 0.7, "improved": 1.0, "improved_mean": 1.0}
+    one = {"q": 0.4, "fsc05": 4.0, "cc_mask": 0.7, "cc_box": 0.7, "cube_mean": 0.6, **common}
+    two = {"q": q, "fsc05": fsc, "cc_mask": 0.74, "cc_box": 0.77, "cube_mean": 0.66, **common}
+    return {"maps": {name: {"input": one} | dict.fromkeys(labels, two) for name in ("a", "b")},
+            "resolution": {"a": 3.5, "b": 4.0}, "controls": {}}
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a line of a table."""
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_bars_are_met_or_missed_by_how_much():
+    """Every bar is judged by its number."""
+    assert all(met for _, _, met in bars(outcome(), "unet"))
+    rows = {bar: (reached, met) for bar, reached, met in bars(outcome(q=0.43), "unet")}
+    assert rows["Q-score, all atoms, +0.06"] == ("0.030 (0.030 short)", False)
+    worse = [met for bar, _, met in bars(outcome(fsc=4.1), "unet") if "FSC" in bar or "coarser" in bar]
+    assert worse == [False, False]
+
+
+def test_tables_hold_every_map_and_the_mean():
+    """A row a map, a mean, and a column a figure and method."""
+    tables = group_tables(outcome())
+    q = next(text for text in tables if "Q-score" in text)
+    lines = q.splitlines()[2:]
+    assert [cells(line)[0] for line in lines] == ["map", cells(lines[1])[0], "a", "b", "**mean**"]
+    assert "0.400" in lines[-1] and "0.500" in lines[-1]
+    assert not any("nan" in text for text in tables)
+
+
+def test_models_stand_side_by_side():
+    """A column a model in the means and the bars."""
+    two = outcome(q=0.43, labels=("old", "new"))
+    assert cells(summary_table(two).splitlines()[0])[1:] == ["input", "old", "new"]
+    rows = {cells(line)[0]: cells(line)[1:] for line in reach_table(two).splitlines()}
+    assert rows["bar"] == ["old", "new"]
+    assert rows["Q-score, all atoms, +0.06"] == 2 * ["0.030 (0.030 short), missed"]
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_the_summary_has_one_fsc(ran):
+    """That of mtriage if it was run, otherwise our own; no row without figures."""
+    case = outcome()
+    for methods in case["maps"].values() if ran else ():
+        for figures in methods.values():
+            figures.update(d_fsc05=3.9, d_fsc0143=3.0, d_model=3.3)
+    heads = [cells(line)[0] for line in summary_table(case).splitlines()[2:]]
+    assert any("mtriage" in head for head in heads) == ran
+    assert any("one mask for all" in head for head in heads) != ran
+    assert "–" not in summary_table(case).replace("model–map", "")

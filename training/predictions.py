@@ -1,0 +1,73 @@
+"""Predictions of our networks, kept: raw, so that blurs are compared without predicting again."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from superem.core import normalise, predict, sharpness, tiles
+from superem.core.density import DensityMap
+from superem.nets import store
+
+from .metrics.cache import Cache, digest, source
+
+#: A prediction that was kept holds as long as the code that made it is the same.
+SOURCE = source(normalise, predict, tiles)
+
+Blur = list[list[float]]
+
+
+class Predictor:
+    """One model as the evaluation runs it: `superem.core.predict.enhance` on the CPU, with its raw prediction kept.
+
+    Parameters
+    ----------
+    model : weights and card.
+    cache : where raw predictions are kept, under the weights themselves: a file with another card predicts no more.
+    tiling, rotations : as `enhance`.
+    blur : a table in place of the card's.
+    """
+
+    def __init__(self, model: store.Model, cache: Cache, tiling: str = "normal", rotations: int = 1,
+                 blur: Blur | None = None) -> None:
+        self.blur = model.card.blur if blur is None else blur
+        self.model = replace(model, card=replace(model.card, blur=[]))
+        self.cache, self.tiling, self.rotations = cache, tiling, rotations
+        card = model.card
+        weights = [part for name, value in model.network.state_dict().items() for part in (name, value.numpy())]
+        self._key = digest(SOURCE, source(sys.modules[type(model.network).__module__]), *weights,
+                           card.architecture, card.options, card.tile, card.margin, card.normalisation, tiling, rotations)
+
+    def __call__(self, density: DensityMap) -> DensityMap:
+        """The super-resolved map of one on the 1 Å grid."""
+        key = digest(self._key, density.array, density.step)
+        raw = self.cache.array(key, lambda: predict.enhance(
+            density, self.model, tiling=self.tiling, rotations=self.rotations, device="cpu").density.array)
+        if self.blur:
+            scale = normalise.NORMALISATIONS[self.model.card.normalisation](density.array)
+            raw = scale.restore(sharpness.limit(scale.apply(density.array), scale.apply(raw), self.blur)[0])
+        return DensityMap(raw, density.origin, density.step, density.rotation, f"{density.name} superem")
+
+
+def predictors(names: list[str], cache: Cache, tiling: str = "normal", rotations: int = 1, tile: int | None = None,
+               blurs: list[Blur] | None = None, taken: tuple[str, ...] = ()) -> dict[str, Predictor]:
+    """Our models by the labels that tables give them.
+
+    A label is the card's name; the file's where several cards share one; with a bit of the digest where that is `taken` too.
+    Each of `blurs` makes one more of each model.
+    """
+    models = [store.load(name) for name in names]
+    shared = Counter(model.card.name for model in models)
+    found: dict[str, Predictor] = {}
+    for name, model in zip(names, models, strict=True):
+        label = model.card.name if shared[model.card.name] == 1 else Path(name).stem
+        if label in found or label in taken:
+            label = f"{label} {model.sha256[:6]}"
+        if tile:
+            model = replace(model, card=replace(model.card, tile=tile))
+        found[label] = Predictor(model, cache, tiling, rotations)
+        for n, table in enumerate(blurs or (), 1):
+            found[f"{label}, blur {n}"] = Predictor(model, cache, tiling, rotations, table)
+    return found
