@@ -14,8 +14,9 @@ from superem.core.density import DensityMap
 from superem.core.mrc import read_mrc
 from superem.core.normalise import robust
 
+from .degrade import frequencies, radial_power
 from .density import gaussian_density
-from .simulate import Pair, frequencies, radial_power, target_density
+from .simulate import Pair, target_density
 from .structures import Atoms, read_atoms
 
 #: Not trained on though marked for it: the ASC filament's mouse homologue is the protein of a validation map.
