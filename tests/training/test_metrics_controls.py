@@ -3,6 +3,7 @@
 import gzip
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from training.metrics.controls import (
     end_domain,
     glycan,
     matched_level,
+    noisy_solvent,
     randomised_phases,
     returned,
     shaped_noise,
@@ -25,6 +27,7 @@ from training.metrics.controls import (
     with_glycan,
     without_domain,
 )
+from training.metrics.grid import distance_to_atoms, spatial_frequency
 from training.metrics.mtriage import CctbxError, mtriage
 
 
@@ -48,8 +51,6 @@ def case():
 
 def radial_power(array):
     """Power in broad shells."""
-    from training.metrics.grid import spatial_frequency
-
     shell = (spatial_frequency(array.shape, (1.0, 1.0, 1.0)) / 0.04).astype(int).ravel()
     return np.bincount(shell, (np.abs(np.fft.rfftn(array)) ** 2).ravel())[1:6]
 
@@ -77,12 +78,43 @@ def test_shaped_noise_is_as_strong_as_the_maps_own(case):
     assert shaped_noise(density, reference, rng).array.std() < 0.5 * strength
 
 
+def test_shaped_noise_takes_a_wrong_model_for_noise_only_without_the_resolution(case):
+    """Noise of a known deviation is found again, though half of the model's atoms are out of place."""
+    density, atoms, _ = case
+    rng = np.random.default_rng(4)
+    moved = atoms.xyz + np.where(np.arange(150) % 2, 1.5, 0)[:, None] * rng.standard_normal((150, 3))
+    wrong = Reference.prepare(replace(atoms, xyz=moved), density, 4.0)
+    s = spatial_frequency(density.shape, density.step)
+    signal = np.fft.rfftn(density.array) * np.exp(-150 / 4 * s**2)
+    # white to 3.5 Å, and at 4 Å three times as strong as the signal inside of the mask
+    at_resolution = (np.abs(signal[abs(s - 0.25) < 0.01]) ** 2).mean()
+    strength = np.sqrt(3 * at_resolution / (wrong.mask.astype(float) ** 2).sum())
+    white = strength * np.fft.irfftn(np.where(s < 1 / 3.5, np.fft.rfftn(rng.standard_normal(density.shape)), 0), density.shape)
+    noisy = DensityMap(np.fft.irfftn(signal, density.shape) + white)
+    assert shaped_noise(noisy, wrong, rng, 4.0).array.std() == pytest.approx(white.std(), rel=0.3)
+    assert shaped_noise(noisy, wrong, rng).array.std() > 2 * white.std()
+
+
+def test_noisy_solvent_leaves_the_molecule_and_is_noise_in_the_margin(case):
+    """Within 2 Å of an atom nothing changes; in the margin the noise has its whole strength."""
+    density, atoms, reference = case
+    noise = DensityMap(5 + np.random.default_rng(1).standard_normal(density.shape))
+    wide, solvent = noisy_solvent(density, reference, noise)
+    assert wide.shape == tuple(n + 32 for n in density.shape)
+    near = distance_to_atoms(density, atoms.xyz, 2.0) <= 2
+    assert wide.array[16:-16, 16:-16, 16:-16][near] == pytest.approx(density.array[near])
+    assert wide.positions(np.array([[16, 16, 16]]))[0] == pytest.approx(density.positions(np.zeros((1, 3)))[0])
+    assert not solvent[16:-16, 16:-16, 16:-16].any()
+    assert wide.array[solvent].std() == pytest.approx(1, rel=0.05)
+    assert wide.array[solvent].mean() == pytest.approx(np.median(density.array), abs=0.05)
+
+
 def test_matched_level_encloses_the_molecule(case):
     """Above the level lies the molecule's volume."""
     density, atoms, reference = case
     level = matched_level(density, reference)
     assert (density.array[reference.near] >= level).sum() == pytest.approx(atoms.volume, abs=1)
-    assert share_above(density, level) == pytest.approx(atoms.volume / density.array.size, rel=0.2)
+    assert share_above(density.array, level) == pytest.approx(atoms.volume / density.array.size, rel=0.2)
 
 
 def test_the_deleted_domain_is_one_end(case):
@@ -118,6 +150,9 @@ def test_controls_of_a_network_that_does_nothing(case):
     assert found["deleted"] == 0
     assert found["ligand"] == pytest.approx(1)
     assert found["noise"] == found["noise_input"]
+    assert found["solvent"] == pytest.approx(found["solvent_input"], abs=0.02)
+    assert found["noise_unexplained"] == found["noise_unexplained_input"]
+    assert 0 < found["level"] < 1
     assert found["phases"] == found["phases_input"] > 0
 
 
@@ -149,8 +184,6 @@ def test_a_glycan_is_planted_outside_of_the_protein(case):
 
 def test_sharpening_levels_amplitudes_but_never_blurs(case):
     """A map blurred by B = 150 is sharpened by as much more; a flat one is left alone."""
-    from training.metrics.grid import spatial_frequency
-
     rng = np.random.default_rng(1)
     shape = (64, 64, 64)
     s = spatial_frequency(shape, (1.0, 1.0, 1.0))
@@ -219,7 +252,7 @@ def test_reading_atoms(tmp_path):
     assert (atoms.b_iso[1], atoms.occupancy[1]) == (30, 0.5)
     assert list(atoms.backbone[:2]) == [True, False]
     assert list(np.nonzero(atoms.ligand)[0]) == [2, 3, 4, 5, 6, 7]
-    assert atoms.volume == pytest.approx((atoms.mass * atoms.occupancy).sum() * 1.21 * 1.07)
+    assert atoms.volume == pytest.approx(atoms.mass.sum() * 1.21 * 1.07)  # whole, whatever the occupancy
     empty = tmp_path / "empty.pdb"
     empty.write_text("END\n")
     with pytest.raises(ValueError, match="no atoms"):

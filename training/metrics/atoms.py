@@ -56,8 +56,12 @@ class Atoms:
 
     @property
     def volume(self) -> float:
-        """Volume of the molecule in Å³: 1.21 Å³ a dalton, and the hydrogens (7 % of a protein's mass)."""
-        return float((self.mass * self.occupancy).sum() * 1.07 * 1.21)
+        """Volume of the molecule in Å³: 1.21 Å³ a dalton, and the hydrogens (7 % of a protein's mass).
+
+        An atom of partial occupancy takes its whole place: of alternative conformations one is read, and depositors of
+        maps write occupancies for what moves.
+        """
+        return float(self.mass.sum() * 1.07 * 1.21)
 
 
 def read_atoms(path: str | Path) -> Atoms:

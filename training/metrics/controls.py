@@ -12,6 +12,7 @@ import numpy as np
 from scipy.fft import irfftn, rfftn
 from superem.core.density import DensityMap
 from superem.core.levels import level_for_volume
+from superem.core.normalise import robust
 
 from .atoms import Atoms
 from .ccmask import model_map
@@ -27,21 +28,35 @@ Enhance = Callable[[DensityMap], DensityMap]
 DELETED_SHARE = 0.2
 #: Solvent begins this far from the model, Å.
 SOLVENT = 6.0
+#: A map that nobody masked is made by a margin of this many voxels of noise.
+MARGIN = 16
+INNER = (slice(MARGIN, -MARGIN),) * 3
+#: Share of noise in the power at the stated resolution: half maps correlate by 0.143, so the whole map has a signal-to-noise
+#: ratio of 2 * 0.143 / (1 - 0.143) = 1/3 (Rosenthal and Henderson, J. Mol. Biol. 333, 721, 2003).
+NOISE_AT_RESOLUTION = 0.75
 #: A planted glycan is this strong beside the protein: glycans move more.
 GLYCAN_STRENGTH = 0.7
 GLYCAN_B = 60.0
 
 
-def matched_level(density: DensityMap, reference: Reference) -> float:
-    """Level at which a map's density within 3 Å of the model encloses the molecule's volume."""
-    return level_for_volume(density.array[reference.near], reference.atoms.volume, density.step)
+def matched_level(density: DensityMap, reference: Reference, box: tuple[slice, ...] = (slice(None),)) -> float:
+    """Level at which a map's density within 3 Å of the model encloses the molecule's volume.
+
+    `box` is where the reference's grid lies in the map. What lies further from the model does not count: a crop may hold
+    neighbours. The volume is three quarters of that of these voxels, so the level is a low one, lower than most depositors'.
+    """
+    return level_for_volume(density.array[box][reference.near], reference.atoms.volume, density.step)
 
 
-def shaped_noise(density: DensityMap, reference: Reference, rng: np.random.Generator) -> DensityMap:
+def shaped_noise(density: DensityMap, reference: Reference, rng: np.random.Generator,
+                 resolution: float | None = None) -> DensityMap:
     """Gaussian noise like a map's own, over its whole box, on its solvent level.
 
-    The noise is what the model does not explain: inside the model's soft mask, of the power in each shell the share 1 - FSC².
-    Detail coarser than 20 Å, where models lack the bulk solvent, is left out.
+    Inside the model's soft mask, the model leaves the share 1 - FSC² of the power in each shell unexplained. That is an upper
+    bound: where the model or its B-factors are wrong, where it lacks the solvent and its neighbours, it leaves density
+    unexplained too. Coarser than 20 Å, where the bulk solvent rules, all is left out. With the map's `resolution` (Å), a
+    second bound holds: at that frequency, where half maps correlate by 0.143, three quarters of the power are noise, and
+    noise is not stronger at lower ones, since a reconstruction's is white and sharpening raises what is fine.
     """
     s = spatial_frequency(density.shape, density.step)
     solvent = float(np.median(density.array))
@@ -49,10 +64,34 @@ def shaped_noise(density: DensityMap, reference: Reference, rng: np.random.Gener
     frequencies, curve = shell_correlation(inside, reference.coefficients, s, max(density.step))
     shell = np.minimum((s / SHELL).astype(int), len(curve))
     power = np.bincount(shell.ravel(), (np.abs(inside) ** 2).ravel()) / np.maximum(np.bincount(shell.ravel()), 1)
-    unexplained = power * np.append(1 - np.clip(curve, 0, 1) ** 2, 0) * np.append(frequencies >= 1 / 20, False)
-    per_voxel = unexplained / float((reference.mask.astype(np.float64) ** 2).sum())
+    noise_power = power * np.append(1 - np.clip(curve, 0, 1) ** 2, 0) * np.append(frequencies >= 1 / 20, False)
+    if resolution is not None:
+        last = min(int(1 / resolution / SHELL), len(curve) - 1)
+        noise_power = np.minimum(noise_power, NOISE_AT_RESOLUTION * power[last - 1 : last + 2].mean())
+    per_voxel = noise_power / float((reference.mask.astype(np.float64) ** 2).sum())
     noise = irfftn(rfftn(rng.standard_normal(density.shape)) * np.sqrt(per_voxel)[shell], density.shape)
     return DensityMap(solvent + noise, density.origin, density.step, density.rotation, density.name)
+
+
+def noisy_solvent(density: DensityMap, reference: Reference, noise: DensityMap) -> tuple[DensityMap, np.ndarray]:
+    """A map that nobody masked: its own density, and noise wherever the solvent is, in a box that is wider by `MARGIN` voxels.
+
+    Noise sets in from 2 to `SOLVENT` Å from the model.
+
+    Returns
+    -------
+    map, and its voxels (bool) that are solvent without doubt: in the margin, and `SOLVENT` Å or more from the model. The box
+    of a crop may hold parts of neighbours, the margin holds none.
+    """
+    middle = float(np.median(density.array))
+    wide = DensityMap(np.pad(density.array, MARGIN, constant_values=middle), density.positions(np.full(3, -MARGIN)),
+                      density.step, density.rotation, density.name)
+    distance = np.minimum(distance_to_atoms(wide, reference.atoms.xyz, SOLVENT), SOLVENT)
+    periodic = np.pad(noise.array, MARGIN, mode="wrap") - float(np.median(noise.array))
+    array = wide.array + (1 - soft_mask(distance, 2.0, SOLVENT - 2.0)) * periodic
+    margin = np.ones(wide.shape, bool)
+    margin[INNER] = False
+    return DensityMap(array, wide.origin, wide.step, wide.rotation, wide.name), margin & (distance >= SOLVENT)
 
 
 def randomised_phases(density: DensityMap, rng: np.random.Generator) -> DensityMap:
@@ -62,9 +101,9 @@ def randomised_phases(density: DensityMap, rng: np.random.Generator) -> DensityM
     return DensityMap(array, density.origin, density.step, density.rotation, density.name)
 
 
-def share_above(density: DensityMap, level: float) -> float:
-    """Share of the box at or above a level."""
-    return float((density.array >= level).mean())
+def share_above(array: np.ndarray, level: float) -> float:
+    """Share of voxels at or above a level."""
+    return float((array >= level).mean())
 
 
 def end_domain(atoms: Atoms) -> np.ndarray:
@@ -171,24 +210,34 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
 
     Returns
     -------
-    dict: noise, phases (share of the box above the matched level in the enhanced control), noise_input, phases_input (the same
-    of the control itself, at the level matched on the real map), deleted (share of a deleted domain that comes back), ligand
-    (correlation of the model's ligands, or else of a planted glycan, over that in the input).
+    dict of shares of the box above the matched level, and the same of the control itself at the level matched on the real map
+    under the name with `_input`: noise (a box of noise alone), phases, solvent (the noise round the molecule, at the level of
+    that map), noise_unexplained (a box of noise as strong as all that the model does not explain). Then deleted (share
+    of a deleted domain that comes back), ligand (correlation of the model's ligands, or else of a planted glycan, over that
+    in the input), and level, the matched one in network units: 0 is the solvent, 1 the molecule's 95th percentile.
     """
     rng = np.random.default_rng(seed)
     level, level_input = matched_level(enhanced, reference), matched_level(density, reference)
-    noise, phases = shaped_noise(density, reference, rng), randomised_phases(density, rng)
+    strong, phases = shaped_noise(density, reference, rng), randomised_phases(density, rng)
     emptied, region = without_domain(density, reference.atoms, end_domain(reference.atoms), rng)
+    noise = shaped_noise(density, reference, rng, resolution)
+    unmasked, solvent = noisy_solvent(density, reference, noise)
+    unmasked_after = enhance(unmasked)
     if reference.atoms.ligand.any():
         host, ligand, after = density, reference.atoms.select(reference.atoms.ligand), enhanced
     else:
         host, ligand = with_glycan(density, reference.atoms, resolution)
         after = enhance(host)
     return {
-        "noise": share_above(enhance(noise), level),
-        "noise_input": share_above(noise, level_input),
-        "phases": share_above(enhance(phases), level),
-        "phases_input": share_above(phases, level_input),
+        "level": float(robust(density.array).apply(np.array([level]))[0]),
+        "noise": share_above(enhance(noise).array, level),
+        "noise_input": share_above(noise.array, level_input),
+        "solvent": share_above(unmasked_after.array[solvent], matched_level(unmasked_after, reference, INNER)),
+        "solvent_input": share_above(unmasked.array[solvent], level_input),
+        "noise_unexplained": share_above(enhance(strong).array, level),
+        "noise_unexplained_input": share_above(strong.array, level_input),
+        "phases": share_above(enhance(phases).array, level),
+        "phases_input": share_above(phases.array, level_input),
         "deleted": returned(enhanced, enhance(emptied), level, region),
         "ligand": local_correlation(after, ligand, resolution) / local_correlation(host, ligand, resolution),
     }

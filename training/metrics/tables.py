@@ -38,8 +38,11 @@ OWN_FSC = (("fsc05", "masked model–map FSC = 0.5, Å (one mask for all maps)",
            ("fsc0143", "masked model–map FSC = 0.143, Å (one mask for all maps)", 2))
 
 CONTROLS = (
-    ("noise", "noise above level", 4), ("noise_input", "(input)", 4), ("phases", "phases above level", 4),
-    ("phases_input", "(input)", 4), ("deleted", "deleted domain returns", 3), ("ligand", "ligand keeps", 3),
+    ("noise", "noise alone above level", 4), ("noise_input", "(input)", 4),
+    ("solvent", "noisy solvent above level", 4), ("solvent_input", "(input)", 4),
+    ("noise_unexplained", "strong noise above level", 4), ("noise_unexplained_input", "(input)", 4),
+    ("phases", "phases above level", 4), ("phases_input", "(input)", 4),
+    ("deleted", "deleted domain returns", 3), ("ligand", "ligand keeps", 3), ("level", "level, network units", 3),
 )
 
 
@@ -165,7 +168,8 @@ def bars(outcome: dict, model: str) -> list[tuple[str, str, bool]]:
             rows.append((text, f"{np.nanmean(lead):+.3f}, {better} of {len(maps)}", met))
     found = [labels[model] for labels in outcome["controls"].values()]
     worst: tuple[tuple[str, str, Callable, float, int], ...] = (
-        ("noise", "of a noise box above the level under 1 % (worst map)", max, 0.01, -1),
+        ("noise", "of a box of noise above the level under 1 % (worst map)", max, 0.01, -1),
+        ("solvent", "of noisy solvent above the level under 1 % (worst map)", max, 0.01, -1),
         ("deleted", "of a deleted domain returns under 5 % (worst map)", max, 0.05, -1),
         ("ligand", "of a ligand's correlation kept, 90 % (worst map)", min, 0.9, 1),
     )
