@@ -122,7 +122,7 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
 
 
 class Meter:
-    """Progress callback for the core: posts, now and then, cubes done, their total and the seconds left."""
+    """Progress callback for the core: posts, now and then, tiles done, their total and the seconds left."""
 
     def __init__(self, post: Callable[[int, int, float | None], None], cancelled: Callable[[], bool] | None = None):
         self._post, self._cancelled = post, cancelled
@@ -143,7 +143,7 @@ class Meter:
 
 def status_text(title: str, done: int, total: int, seconds_left: float | None) -> str:
     """One line for the status bar."""
-    text = f"{title}: {done} of {total} cubes"
+    text = f"{title}: {done} of {total} tiles"
     if seconds_left is None:
         return text
     minutes, seconds = divmod(round(seconds_left), 60)

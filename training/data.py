@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from superem.core.predict import ROTATIONS
+from superem.core.runner import ROTATIONS
 
 from .pool import read_shard
 from .simulate import Pair

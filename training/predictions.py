@@ -7,14 +7,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from superem.core import normalise, predict, sharpness, tiles
+from superem.core import normalise, predict, runner, sharpness, tiles
 from superem.core.density import DensityMap
 from superem.nets import store
 
 from .metrics.cache import Cache, digest, source
 
 #: A prediction that was kept holds as long as the code that made it is the same.
-SOURCE = source(normalise, predict, tiles)
+SOURCE = source(normalise, predict, runner, tiles)
 
 Blur = list[list[float]]
 

@@ -11,31 +11,20 @@ import numpy as np
 
 from . import tiles
 from .density import DensityMap, MapError, check
-from .devices import Device, DeviceError, choose, free_memory, import_torch
+from .devices import choose
+from .memory import require_memory
 from .normalise import NORMALISATIONS
-from .resample import grid_shape_origin, resample, resample_onto
+from .resample import resample, resample_onto
+from .runner import ROTATION_COUNTS, Runner, default_batch
 from .sharpness import limit
 
 if TYPE_CHECKING:
-    import torch
-
     from ..nets.store import Model
 
 Progress = Callable[[int, int], "bool | None"]
 
 GRIDS = ("1A", "input")
 RESOLUTIONS = (1.0, 30.0)  # Å, that a map may be said to have
-VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20}  # of a batch; on the CPU one tile, so that Cancel is heard soon
-MAPS_IN_MEMORY = 6  # arrays of the 1 Å map that are held at the worst moment
-
-# The proper rotations of the cube: permutations of the axes and axes to reverse, an even number of swaps and reversals in all
-# (an odd number would mirror the molecule). In this order the first 4 are half turns about the axes and the first 8 lie at
-# 120 degrees or more from each other: each leading subset is as spread out as it can be.
-_EVEN = [((0, 1, 2), f) for f in ((), (0, 1), (0, 2), (1, 2))]
-_CYCLIC = [(p, f) for p in ((1, 2, 0), (2, 0, 1)) for f in ((), (0, 1), (0, 2), (1, 2))]
-_SWAPPED = [(p, f) for p in ((0, 2, 1), (2, 1, 0), (1, 0, 2)) for f in ((0,), (1,), (2,), (0, 1, 2))]
-ROTATIONS = _EVEN + _CYCLIC + _SWAPPED
-ROTATION_COUNTS = (1, 4, 8, 24)
 
 
 class Cancelled(Exception):
@@ -78,16 +67,6 @@ class Enhanced:
 
     density: DensityMap
     report: Report
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run will take at most (empty tiles are skipped): tiles, main memory in bytes, seconds."""
-
-    tiles: int
-    memory: int
-    seconds: float
-    device: Device
 
 
 def enhance(
@@ -149,7 +128,7 @@ def enhance(
     card = model.card
     cutting = tiles.tiling_for(tiling, card.tile, card.margin)
     chosen, reason = choose(device)
-    _require_memory(density)
+    require_memory(density, grid)
     try:
         small = resample(density)
         scale = NORMALISATIONS[card.normalisation](small.array)
@@ -158,8 +137,11 @@ def enhance(
         mask = tiles.occupied(array, plan)
         if not skip_empty or not mask.any():  # where nothing stands out, the network is to judge
             mask[:] = True
-        runner = _Runner(model.network, chosen, batch_size or default_batch(chosen, plan.size), rotations)
-        predicted = _predict(array, plan, mask, runner, progress)
+        runner = Runner(model.network, chosen, batch_size or default_batch(chosen, plan.size), rotations)
+        try:
+            predicted = _predict(array, plan, mask, runner, progress)
+        finally:
+            runner.release()
         predicted, found = limit(array, predicted, card.blur, resolution)
         del array
         result = DensityMap(scale.restore(predicted), small.origin, small.step, small.rotation)
@@ -174,52 +156,7 @@ def enhance(
         runner.batch_size, run, len(plan) - run, time.monotonic() - started, tuple(runner.notes)))
 
 
-def estimate(
-    shape: tuple[int, int, int],
-    model: Model,
-    tiling: str | tiles.Tiling = "normal",
-    device: str = "auto",
-    rotations: int = 1,
-) -> Estimate:
-    """Foretell a run on a map of `shape` (zyx, 1 Å voxels) with nothing skipped, by timing a batch after a first, untimed one.
-
-    Raises
-    ------
-    MapError, DeviceError
-        As `enhance`.
-    """
-    chosen, _ = choose(device)
-    plan = tiles.plan(shape, tiles.tiling_for(tiling, model.card.tile, model.card.margin))
-    runner = _Runner(model.network, chosen, min(default_batch(chosen, plan.size), len(plan)), 1)
-    runs = 0
-    while runs < 2:  # a batch that ran out of memory does not count
-        batch = np.zeros((runner.batch_size, *plan.size), np.float32)
-        started = time.monotonic()
-        runs += runner(batch, lambda: None) is not None
-        per_tile = (time.monotonic() - started) / len(batch)
-    memory = 4 * MAPS_IN_MEMORY * int(np.prod(shape))
-    return Estimate(len(plan), memory, per_tile * len(plan) * rotations, chosen)
-
-
-def default_batch(device: Device, size: tuple[int, int, int]) -> int:
-    """Tiles of `size` voxels (zyx) to predict at once on a device."""
-    return max(1, VOXELS_AT_ONCE.get(device.name.partition(":")[0], 0) // int(np.prod(size)))
-
-
-def _require_memory(density: DensityMap) -> None:
-    """Refuse a map whose 1 Å copy cannot fit, before anything is allocated."""
-    shape, _ = grid_shape_origin(density, 1.0)
-    voxels = 1
-    for n in shape:
-        voxels *= n
-    need, free = 4 * MAPS_IN_MEMORY * voxels, free_memory()
-    if free is not None and need > free:
-        nz, ny, nx = shape
-        raise MapError(f"{density.name} is {nx} x {ny} x {nz} voxels at 1 Å and needs about {need / 2**30:.1f} GB of "
-                       f"memory, but {free / 2**30:.1f} GB are free; check its voxel size, or choose a subregion.")
-
-
-def _predict(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: _Runner, progress: Progress | None) -> np.ndarray:
+def _predict(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runner, progress: Progress | None) -> np.ndarray:
     """Prediction for an array (nz, ny, nx), both in network units; zero where `mask` leaves tiles out."""
     wanted = list(tiles.chosen(mask))
     turns = runner.rotations
@@ -248,71 +185,3 @@ def _predict(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: _Run
     if not np.isfinite(out).all():
         raise MapError("The model gave values that are not numbers; its weights file may be damaged.")
     return out
-
-
-class _Runner:
-    """A network on a device: predicts batches of tiles, and makes do with the memory there is."""
-
-    def __init__(self, network: torch.nn.Module, device: Device, batch_size: int, rotations: int) -> None:
-        self.torch = import_torch()
-        self.device = device
-        self.batch_size = max(1, batch_size)
-        self.rotations = rotations
-        self.notes: list[str] = []
-        try:
-            self.network = network.to(device.name)
-        except RuntimeError as error:
-            raise DeviceError(f"The model could not be moved to {device.label}: {error}") from error
-
-    def __call__(self, batch: np.ndarray, tick: Callable[[], None]) -> np.ndarray | None:
-        """Predict a batch (B, D, H, W); `tick` is called before every layer, so that a slow machine still hears Cancel.
-
-        Returns None, with `batch_size` halved and a note made, if memory ran out.
-
-        Raises
-        ------
-        MapError
-            If memory runs out for a single tile.
-        DeviceError
-            If the device lacks an operation that the network needs.
-        """
-        leaves = [m for m in self.network.modules() if not any(m.children())]
-        hooks = [m.register_forward_pre_hook(lambda *_: tick()) for m in leaves]
-        try:
-            return self._forward(batch)
-        except NotImplementedError as error:
-            raise DeviceError(f"PyTorch cannot run this model on {self.device.label}; use device cpu.") from error
-        except (RuntimeError, MemoryError) as error:
-            if not _ran_out_of_memory(error):
-                raise
-        finally:
-            for hook in hooks:
-                hook.remove()
-        # Outside of the handler: the error holds on to the tensors that filled the memory.
-        if self.device.name.startswith("cuda"):
-            self.torch.cuda.empty_cache()
-        if len(batch) == 1:
-            size = " x ".join(str(n) for n in batch.shape[:0:-1])
-            raise MapError(f"Memory of {self.device.label} does not suffice for one tile of {size} voxels; close other "
-                           "programs that use it, or use another device.")
-        self.batch_size = len(batch) // 2
-        self.notes.append(f"Memory ran out with {len(batch)} tiles at once; went on with {self.batch_size}.")
-        return None
-
-    def _forward(self, batch: np.ndarray) -> np.ndarray:
-        torch = self.torch
-        with torch.inference_mode():
-            x = torch.from_numpy(batch)[:, None].to(self.device.name)
-            total = torch.zeros_like(x)
-            for order, flips in ROTATIONS[: self.rotations]:
-                turned = x.permute(0, 1, *(a + 2 for a in order)).flip([a + 2 for a in flips]).contiguous()
-                y = self.network(turned).flip([a + 2 for a in flips])
-                total += y.permute(0, 1, *(order.index(a) + 2 for a in range(3)))
-            return (total[:, 0] / self.rotations).float().cpu().numpy()
-
-
-def _ran_out_of_memory(error: Exception) -> bool:
-    """Whether an error means that memory ran out, in the words of any of PyTorch's devices."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        words in text for words in ("out of memory", "not enough memory", "can't allocate memory", "cudnn_status_alloc_failed"))

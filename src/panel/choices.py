@@ -10,7 +10,7 @@ from typing import Any
 TILINGS = {
     "normal": "Normal",
     "fast": "Fast: less overlap",
-    "paper": "Paper: 25 Å cubes, stride 4, slow",
+    "paper": "Paper: 25 Å tiles, stride 4, slow",
 }
 REGIONS = {"all": "Whole map", "shown": "What is shown"}
 GRIDS = {"1A": "1 Å", "input": "As the input"}

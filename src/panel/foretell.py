@@ -11,7 +11,6 @@ import numpy as np
 
 from ..core.density import DensityMap, MapError
 from ..core.devices import Device, DeviceError, available
-from ..core.resample import grid_shape_origin
 from ..nets.store import DEFAULT, WeightsError
 from .choices import Choices
 
@@ -43,18 +42,19 @@ def find_devices(_asked: Any) -> list[Device] | str:
 
 def foretell(asked: Question) -> str:
     """Return one sentence on the time and memory of a run; takes seconds, and loads PyTorch."""
-    from ..core.predict import estimate
+    from ..core.estimate import estimate
     from ..nets.store import load
 
+    choices = asked.choices
     try:
         outline = DensityMap(np.broadcast_to(np.float32(0), asked.shape), step=asked.step)
-        shape, _origin = grid_shape_origin(outline, 1.0)
-        found = estimate(shape, load(asked.choices.model or DEFAULT), asked.choices.tiling, asked.choices.device,
-                         int(asked.choices.rotations))
+        found = estimate(outline, load(choices.model or DEFAULT), choices.tiling, choices.device, grid=choices.grid,
+                         rotations=int(choices.rotations), batch_size=choices.batch_size or None)
     except (MapError, DeviceError, WeightsError) as error:
         return str(error)
-    return (f"About {duration(found.seconds)} for {found.tiles} cube{'s' if found.tiles > 1 else ''} on "
-            f"{found.device.label}, less where the map is empty; {memory(found.memory)} of memory beside the network's own.")
+    gpu = f" and {memory(found.gpu_memory)} of GPU memory" if found.gpu_memory else ""
+    return (f"About {duration(found.seconds)} for {found.tiles} tile{'s' if found.tiles > 1 else ''} on {found.device.label}, "
+            f"less where the map is empty; about {memory(found.memory)} of memory{gpu}.")
 
 
 def duration(seconds: float) -> str:

@@ -45,7 +45,7 @@ class ChoicesForm(QWidget):
         self._model = self._combo({}, "The network and its weights")
         self._model.activated.connect(self._model_chosen)
         self._summary = note_label()
-        self._tiling = self._combo(TILINGS, "How the map is cut into overlapping cubes")
+        self._tiling = self._combo(TILINGS, "How the map is cut into overlapping tiles")
         self._subregion = self._combo(REGIONS, "The part of the map that is worked on")
         self._grid = self._combo(GRIDS, "The grid of the super-resolved map")
         for text, field in (("&Map", self.map_menu), ("&Device", self._device), ("M&odel", self._model)):
@@ -70,7 +70,7 @@ class ChoicesForm(QWidget):
         self._batch = QSpinBox()
         self._batch.setRange(0, 4096)
         self._batch.setSpecialValueText("Automatic")
-        self._batch.setToolTip("Cubes that are predicted at once; halved when memory runs out")
+        self._batch.setToolTip("Tiles that are predicted at once; halved when memory runs out")
         self._batch.valueChanged.connect(self.changed)
         self._resolution = QDoubleSpinBox()
         self._resolution.setRange(0, RESOLUTIONS[1])

@@ -87,7 +87,7 @@ def test_log_says_what_was_done(run, session, volume, weights):
     note = session.log.text("note")
     for words in ("identity", "cpu", "tiles run", "skipped", " s.", "Level", "Å³", "refine"):
         assert words.lower() in note.lower(), words
-    assert any("of" in status and "cubes" in status for status in session.log.statuses)
+    assert any("of" in status and "tiles" in status for status in session.log.statuses)
     assert session.log.statuses[-1] == ""
 
 

@@ -153,7 +153,7 @@ def test_a_failed_job_is_reported(tool, volume, tmp_path):
 def test_estimate_before_the_run(tool, volume):
     """Time and memory are foretold before anything is run, off the main thread."""
     assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
-    assert "memory" in tool.estimate.text() and "cube" in tool.estimate.text()
+    assert "of memory" in tool.estimate.text() and "tile" in tool.estimate.text()
 
 
 def test_devices_are_those_that_are_there(tool):
@@ -174,7 +174,7 @@ def test_pytorch_that_is_missing(window, volume, monkeypatch):
         raise DeviceError("SuperEM needs PyTorch; install it with: pip install torch")
 
     monkeypatch.setattr(foretell, "available", missing)
-    monkeypatch.setattr("chimerax.superem.core.predict.estimate", missing)
+    monkeypatch.setattr("chimerax.superem.core.estimate.estimate", missing)
     monkeypatch.setattr("chimerax.superem.nets.store.load", lambda _name: None)
     tool = open_panel(window)
     assert wait(window, lambda: "pip install torch" in tool.estimate.text())

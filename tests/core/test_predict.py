@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from superem.core import predict
+from superem.core import memory, predict, runner
 from superem.core.density import DensityMap, MapError
 from superem.core.devices import DeviceError
-from superem.core.predict import Cancelled, enhance, estimate
+from superem.core.predict import Cancelled, enhance
 from superem.core.resample import resample
 from superem.core.tiles import Tiling
 
@@ -80,7 +80,7 @@ def test_empty_tiles_are_skipped_and_zero_and_nothing_near_density_is(make_model
 
 def matrices():
     """Yield the rotations as matrices (3, 3)."""
-    for order, flips in predict.ROTATIONS:
+    for order, flips in runner.ROTATIONS:
         matrix = np.eye(3)[list(order)]
         matrix[list(flips)] *= -1
         yield matrix
@@ -224,7 +224,7 @@ def test_it_works_on_another_thread(make_model):
 
 
 def test_map_that_cannot_fit_is_refused_before_it_is_tried(make_model, monkeypatch):
-    monkeypatch.setattr(predict, "free_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(memory, "free_memory", lambda: 8 * 2**30)
     density = noise((50, 50, 50), step=(20, 20, 20))
     with pytest.raises(MapError, match="981 x 981 x 981 voxels at 1 Å and needs about 21.1 GB of memory, but 8.0 GB"):
         enhance(density, make_model(), device="cpu")
@@ -243,19 +243,6 @@ def test_network_that_gives_no_numbers(make_model):
 def test_wrong_settings(make_model, wrong):
     with pytest.raises(ValueError):
         enhance(noise((9, 9, 9)), make_model(), device="cpu", **wrong)
-
-
-def test_estimate_is_of_the_right_size(make_model):
-    class Slow(torch.nn.Module):
-        def forward(self, x):
-            threading.Event().wait(0.02)
-            return x
-
-    found = estimate((60, 60, 60), make_model(Slow()), device="cpu", rotations=4)
-    report = enhance(noise((60, 60, 60)), make_model(Slow()), device="cpu", rotations=4, skip_empty=False).report
-    assert found.tiles == report.tiles_run
-    assert 0.5 < found.seconds / (0.02 * 4 * found.tiles) < 4
-    assert found.memory > 4 * 60**3
 
 
 def test_report_says_it_in_one_line(make_model):

@@ -1,0 +1,75 @@
+"""What a run will take, before it starts: time, by timing a batch, and memory, of the computer and of its GPU."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import tiles
+from .density import DensityMap
+from .devices import Device, choose
+from .memory import main_memory
+from .resample import grid_shape_origin
+from .runner import Runner, default_batch
+
+if TYPE_CHECKING:
+    from ..nets.store import Model
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take at most (empty tiles are skipped).
+
+    Attributes
+    ----------
+    tiles, seconds, device
+    memory
+        Bytes of main memory at the worst moment, beside what ChimeraX and PyTorch hold already.
+    gpu_memory
+        Bytes of a GPU's memory; 0 on the CPU.
+    """
+
+    tiles: int
+    memory: int
+    gpu_memory: int
+    seconds: float
+    device: Device
+
+
+def estimate(
+    density: DensityMap,
+    model: Model,
+    tiling: str | tiles.Tiling = "normal",
+    device: str = "auto",
+    *,
+    rotations: int = 1,
+    batch_size: int | None = None,
+    grid: str = "1A",
+) -> Estimate:
+    """Foretell a run of `enhance` with nothing skipped, by running a batch twice: the first is not timed.
+
+    Only the geometry of `density` counts, so an outline without values will do.
+
+    Raises
+    ------
+    MapError, DeviceError
+        As `enhance`.
+    """
+    chosen, _ = choose(device)
+    shape, _ = grid_shape_origin(density, 1.0)
+    plan = tiles.plan(shape, tiles.tiling_for(tiling, model.card.tile, model.card.margin))
+    runner = Runner(model.network, chosen, min(batch_size or default_batch(chosen, plan.size), len(plan)), 1)
+    runs = 0
+    while runs < 2:  # a batch that ran out of memory does not count
+        batch = np.zeros((runner.batch_size, *plan.size), np.float32)
+        started = time.monotonic()
+        runs += runner(batch, lambda: None) is not None
+        per_tile = (time.monotonic() - started) / len(batch)
+    network = runner.memory()
+    runner.release()
+    on_cpu = chosen.name == "cpu"
+    memory = main_memory(density, grid, network if on_cpu else 0)
+    return Estimate(len(plan), memory, 0 if on_cpu else network, per_tile * len(plan) * rotations, chosen)

@@ -1,0 +1,37 @@
+"""Main memory: what a run on a map needs, and whether it is there."""
+
+from __future__ import annotations
+
+from .density import DensityMap, MapError
+from .devices import free_memory
+from .resample import SAME_STEP, grid_shape_origin
+
+AT_MOST = 6  # arrays of the size of the 1 Å map that are held at the worst moment, after the network has run (measured)
+
+
+def main_memory(density: DensityMap, grid: str = "1A", network: int = 0) -> int:
+    """Bytes of main memory that a run takes at its worst moment, where the network itself takes `network` of them.
+
+    Only the geometry of `density` counts, so an outline without values will do.
+    """
+    nz, ny, nx = grid_shape_origin(density, 1.0)[0]
+    small, own = 4 * nz * ny * nx, 4 * density.array.size
+    if all(abs(s - 1) < SAME_STEP for s in density.step):
+        own = 0  # it is itself the map that is worked on
+    # What the network took is not always given back to the system before the worst moment of the maps, so both count.
+    return own * (2 if grid == "input" else 1) + AT_MOST * small + network
+
+
+def require_memory(density: DensityMap, grid: str = "1A") -> None:
+    """Refuse a map that cannot be worked on in the memory that is free, before anything is allocated.
+
+    Raises
+    ------
+    MapError
+        With both figures.
+    """
+    need, free = main_memory(density, grid), free_memory()
+    if free is not None and need > free:
+        nz, ny, nx = grid_shape_origin(density, 1.0)[0]
+        raise MapError(f"{density.name} is {nx} x {ny} x {nz} voxels at 1 Å and needs about {need / 2**30:.1f} GB of "
+                       f"memory, but {free / 2**30:.1f} GB are free; check its voxel size, or choose a subregion.")

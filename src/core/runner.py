@@ -1,0 +1,124 @@
+"""A network on a device: it predicts batches of tiles, in several orientations, and makes do with the memory there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .density import MapError
+from .devices import Device, DeviceError, import_torch
+
+if TYPE_CHECKING:
+    import torch
+
+VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20}  # of a batch; on the CPU one tile, so that Cancel is heard soon
+# Memory on a CPU, as networks of both architectures took it for tiles of 40 to 128 voxels: so many arrays of the size of the
+# largest that a layer reads or writes (these two, copies of them in the order that convolutions work in, and the skips around
+# them), and the libraries' own buffers, in bytes.
+LARGEST_IN_MEMORY = 6.5
+BUFFERS = 20 * 2**20
+
+
+# The proper rotations of the cube: permutations of the axes and axes to reverse, an even number of swaps and reversals in all
+# (an odd number would mirror the molecule). In this order the first 4 are half turns about the axes and the first 8 lie at
+# 120 degrees or more from each other: each leading subset is as spread out as it can be.
+_EVEN = [((0, 1, 2), f) for f in ((), (0, 1), (0, 2), (1, 2))]
+_CYCLIC = [(p, f) for p in ((1, 2, 0), (2, 0, 1)) for f in ((), (0, 1), (0, 2), (1, 2))]
+_SWAPPED = [(p, f) for p in ((0, 2, 1), (2, 1, 0), (1, 0, 2)) for f in ((0,), (1,), (2,), (0, 1, 2))]
+ROTATIONS = _EVEN + _CYCLIC + _SWAPPED
+ROTATION_COUNTS = (1, 4, 8, 24)
+
+
+def default_batch(device: Device, size: tuple[int, int, int]) -> int:
+    """Tiles of `size` voxels (zyx) to predict at once on a device."""
+    return max(1, VOXELS_AT_ONCE.get(device.name.partition(":")[0], 0) // int(np.prod(size)))
+
+
+class Runner:
+    """A network on a device: predicts batches of tiles, and makes do with the memory there is."""
+
+    def __init__(self, network: torch.nn.Module, device: Device, batch_size: int, rotations: int) -> None:
+        self.torch = import_torch()
+        self.device = device
+        self.batch_size = max(1, batch_size)
+        self.rotations = rotations
+        self.notes: list[str] = []
+        self._largest = 0  # bytes of the largest array that a layer read or wrote
+        self._cuda = device.name.startswith("cuda")
+        try:
+            self.network = network.to(device.name)
+        except RuntimeError as error:
+            raise DeviceError(f"The model could not be moved to {device.label}: {error}") from error
+        if self._cuda:
+            self.torch.cuda.reset_peak_memory_stats(device.name)
+
+    def __call__(self, batch: np.ndarray, tick: Callable[[], None]) -> np.ndarray | None:
+        """Predict a batch (B, D, H, W); `tick` is called before every layer, so that a slow machine still hears Cancel.
+
+        Returns None, with `batch_size` halved and a note made, if memory ran out.
+
+        Raises
+        ------
+        MapError
+            If memory runs out for a single tile.
+        DeviceError
+            If the device lacks an operation that the network needs.
+        """
+        leaves = [m for m in self.network.modules() if not any(m.children())]
+        hooks = [m.register_forward_pre_hook(lambda *_: tick()) for m in leaves]
+        hooks += [m.register_forward_hook(self._note_size) for m in leaves]
+        try:
+            return self._forward(batch)
+        except NotImplementedError as error:
+            raise DeviceError(f"PyTorch cannot run this model on {self.device.label}; use device cpu.") from error
+        except (RuntimeError, MemoryError) as error:
+            if not _ran_out_of_memory(error):
+                raise
+        finally:
+            for hook in hooks:
+                hook.remove()
+        # Outside of the handler: the error holds on to the tensors that filled the memory.
+        self.release()
+        if len(batch) == 1:
+            size = " x ".join(str(n) for n in batch.shape[:0:-1])
+            raise MapError(f"Memory of {self.device.label} does not suffice for one tile of {size} voxels; close other "
+                           "programs that use it, or use another device.")
+        self.batch_size = len(batch) // 2
+        self.notes.append(f"Memory ran out with {len(batch)} tiles at once; went on with {self.batch_size}.")
+        return None
+
+    def memory(self) -> int:
+        """Bytes that network and tiles have taken at the worst moment: counted on an NVIDIA GPU, else told from the layers."""
+        if self._cuda:
+            return self.torch.cuda.max_memory_reserved(self.device.name)
+        return BUFFERS + int(LARGEST_IN_MEMORY * self._largest) + sum(p.nbytes for p in self.network.parameters())
+
+    def release(self) -> None:
+        """Give memory that PyTorch keeps for later back to other programs, ChimeraX's own graphics among them."""
+        if self._cuda:
+            self.torch.cuda.empty_cache()
+        elif self.device.name == "mps":
+            self.torch.mps.empty_cache()
+
+    def _note_size(self, _layer: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        self._largest = max(self._largest, *(x.nbytes for x in (*inputs, output) if isinstance(x, self.torch.Tensor)))
+
+    def _forward(self, batch: np.ndarray) -> np.ndarray:
+        torch = self.torch
+        with torch.inference_mode():
+            x = torch.from_numpy(batch)[:, None].to(self.device.name)
+            total = torch.zeros_like(x)
+            for order, flips in ROTATIONS[: self.rotations]:
+                turned = x.permute(0, 1, *(a + 2 for a in order)).flip([a + 2 for a in flips]).contiguous()
+                y = self.network(turned).flip([a + 2 for a in flips])
+                total += y.permute(0, 1, *(order.index(a) + 2 for a in range(3)))
+            return (total[:, 0] / self.rotations).float().cpu().numpy()
+
+
+def _ran_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory ran out, in the words of any of PyTorch's devices."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("out of memory", "not enough memory", "can't allocate memory", "cudnn_status_alloc_failed"))
