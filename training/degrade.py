@@ -97,9 +97,9 @@ def signal(
     delta = unit * (delta + rng.uniform(0, 30) * (atoms.side > 0))
     delta = np.clip(delta - np.median(delta), -60 * unit, 200 * unit)
 
-    weak = min(0.6, 0.13 * np.exp(rng.normal(0, 0.8)))
+    weak = min(0.6, 0.13 * np.exp(rng.normal(0, 0.65)))
     strength = np.exp(-weak * (place + rng.uniform(0, 0.5) * relative)).clip(0.1, 2).astype(np.float32)
-    strength[atoms.side > 0] *= rng.uniform(0.65, 1.05)
+    strength[atoms.side > 0] *= rng.uniform(0.68, 1.05)
     strength[atoms.side == 2] *= rng.uniform(-0.1, 0.8)  # radiation; negative charge scatters less
     lost = (atoms.side > 0) & (relative > 1.2) & (rng.random(len(xyz)) < rng.uniform(0, 0.6))
     strength[lost] *= 0.3
@@ -126,7 +126,7 @@ def signal(
 
 def solvent(rng: np.random.Generator, molecule: np.ndarray, q2: np.ndarray) -> np.ndarray:
     """Transform of the bulk solvent that a molecule (n, n, n) displaces: flat density with a soft edge (electrons per Å³)."""
-    strength = rng.uniform(0, 0.3)
+    strength = rng.uniform(0, 0.2)
     return (strength * fft.rfftn(molecule) * np.exp(-0.25 * rng.uniform(60, 300) * q2)).astype(np.complex64)
 
 
@@ -163,8 +163,8 @@ def deposit(
     q = np.arange(n + 1) / n
     # model-map FSC = 1 / sqrt(1 + N/S): it is 0.5 where N/S = 3, which is where the resolution is read
     # by half maps, and so not exactly there: models are worse than maps
-    limit = rng.uniform(0.84, 1.1) / d
-    raw_b = rng.uniform(9, 24) * d * d
+    limit = rng.uniform(0.83, 1.08) / d
+    raw_b = rng.uniform(10, 25) * d * d
     noise_to_signal = 3 * np.exp(np.clip(0.5 * raw_b * (q**2 - limit**2), -20, 20))
     # errors of reconstruction keep the FSC of real pairs below 1 far below the limit
     noise_to_signal += rng.choice([rng.uniform(0, 0.1), rng.uniform(0.1, 0.5)], p=[0.8, 0.2]) * np.minimum(1, q * d)
@@ -181,15 +181,15 @@ def deposit(
     amplitude = np.sqrt(noise_power / n**3)
     total = spectrum + fft.rfftn(noise) * amplitude[shell].astype(np.float32)
 
-    if rng.random() < 0.75:  # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) is 1 / sqrt(1 + N/S)
+    if rng.random() < 0.85:  # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) is 1 / sqrt(1 + N/S)
         total *= (1 / np.sqrt(1 + noise_to_signal))[shell].astype(np.float32)
-    cut, kind = rng.uniform(0.88, 1.3) / d, rng.random()
+    cut, kind = rng.uniform(0.88, 1.25) / d, rng.random()
     radius = np.sqrt(q2)
     if kind < 0.45:
         total *= np.clip(0.5 + (cut - radius) / rng.uniform(0.01, 0.06), 0, 1)
-    elif kind < 0.6:
+    elif kind < 0.58:
         total *= np.exp(-0.5 * (radius / cut) ** 2 * 1.386)
-    elif kind < 0.85:
+    elif kind < 0.92:
         total *= 1 / (1 + (radius / cut) ** (2 * int(rng.integers(4, 12))))
     total *= held
     return fft.irfftn(total.astype(np.complex64), s=(n, n, n)).astype(np.float32)
