@@ -60,14 +60,7 @@ def superem(
 def superem_models(session: Any) -> list[Any]:
     """List the networks that come with the bundle; return their cards."""
     cards = bundled()
-    rows = "".join(
-        f"<tr><td>{html.escape(card.name)}<td>{html.escape(str(card.version))}<td>{html.escape(card.summary)}"
-        f"<td>{html.escape(_figures(card.validation))}"
-        for card in cards
-    )
-    session.logger.info(
-        f"<table border=1 cellpadding=4 cellspacing=0><tr><th>model<th>version<th>what it is for"
-        f"<th>validation{rows}</table>", is_html=True)
+    session.logger.info("".join(_table(card) for card in cards), is_html=True)
     return cards
 
 
@@ -79,9 +72,18 @@ def superem_cancel(session: Any) -> int:
     return count
 
 
-def _figures(validation: dict[str, Any]) -> str:
-    return "; ".join(f"{name}: {value:.3g}" if isinstance(value, float) else f"{name}: {value}"
-                     for name, value in validation.items())
+def _table(card: Any) -> str:
+    """One model in HTML: what it is for, then its figures on the validation maps, a line each."""
+    title = f"{card.name}, version {card.version}"
+    figures = "".join(f"<tr><td>{html.escape(name)}<td align=right nowrap>{html.escape(_figure(value))}"
+                      for name, value in card.validation.items())
+    return ("<table border=1 cellpadding=4 cellspacing=0 style='margin-bottom: 8px'>"
+            f"<tr><th colspan=2 align=left>{html.escape(title)}<tr><td colspan=2>{html.escape(card.summary)}"
+            f"<tr><th align=left>on maps that it was not trained on<th>input → SR{figures}</table>")
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace("->", "→")
 
 
 superem_desc = CmdDesc(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-#: What pip is asked for; later releases would replace packages that ChimeraX pins.
-TORCH = "torch<2.13"
+#: What is asked of pip, as in bundle_info.xml, which says why.
+TORCH = "torch>=2.3,<2.13"
 
 
 class DeviceError(RuntimeError):
@@ -107,12 +107,18 @@ def _why_no_cuda() -> str:
 
 
 def _replace_torch() -> str:
-    """Say how PyTorch is replaced by a build for NVIDIA GPUs, in ChimeraX's command line or in a terminal."""
-    if sys.platform == "win32":  # where the package index has CPU-only builds
-        return (f'replace it with this command in a terminal: "{sys.executable}" -m pip install --user --force-reinstall '
-                f'--no-deps "{TORCH}" --index-url URL, where URL is the one that the page "Start Locally" of the PyTorch '
-                "site gives for your CUDA version, then restart")
-    return f'replace it with: pip uninstall torch, then: pip install "{TORCH}", then restart'
+    """Say how PyTorch is replaced by a build for NVIDIA GPUs.
+
+    On Linux pip gets one, in ChimeraX's command line as in a terminal. On Windows the package index has CPU-only builds, and
+    ChimeraX's `pip` takes no other index; the installer uv knows PyTorch's own and picks the build by the driver. It must
+    replace PyTorch where it lies (its dependencies stay), and while no program uses it.
+    """
+    if sys.platform != "win32":
+        return f'replace it with: pip uninstall torch, then: pip install "{TORCH}", then restart'
+    python = Path(sys.executable).with_name("python.exe")  # ChimeraX's own is no console program
+    folder = Path(str(import_torch().__file__)).parents[1]
+    return (f'replace it: close ChimeraX, and in a terminal (Command Prompt) run "{python}" -m pip install uv, then: "{python}" '
+            f'-m uv pip install --python "{python}" --target "{folder}" --reinstall --no-deps --torch-backend auto "{TORCH}"')
 
 
 def has_nvidia_driver() -> bool:

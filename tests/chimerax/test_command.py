@@ -1,5 +1,7 @@
 """The installed command in a real ChimeraX: `run(session, "superem #1 ...")`."""
 
+import html
+
 import numpy as np
 import pytest
 
@@ -106,8 +108,10 @@ def test_models(run, session):
 
     cards = run("superem models")
     assert [c.name for c in cards] == [c.name for c in store.bundled()]
+    table = session.log.text()
     for card in cards:
-        assert card.name in session.log.text() and card.summary in session.log.text()
+        assert card.name in table and html.escape(card.summary) in table and card.validation
+        assert all(f"<tr><td>{html.escape(name)}<td" in table for name in card.validation)  # a line each
 
 
 def test_default_model(run, session, volume):

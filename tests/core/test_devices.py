@@ -1,6 +1,7 @@
 """Which device is taken, and what is said when one is missing."""
 
 import builtins
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -46,7 +47,7 @@ def test_devices_by_name(machine):
 
 @pytest.mark.parametrize("request_, there, words", [
     ("cuda", {}, "no GPU was found"),
-    ("cuda", {"driver": True}, "CPU-only build.*pip uninstall torch.*pip install \"torch<2.13\""),
+    ("cuda", {"driver": True}, "CPU-only build.*pip uninstall torch.*pip install \"torch>=2.3,<2.13\""),
     ("cuda:0", {"driver": True, "cuda_build": "12.8"}, "update its driver.*12.8"),
     ("cuda:3", {"gpus": 2}, "only cuda:0, cuda:1"),
     ("mps", {"gpus": 1}, "Apple GPU"),
@@ -61,11 +62,15 @@ def test_a_named_device_that_is_not_there_is_an_error(machine, request_, there, 
 
 
 def test_cpu_only_build_on_windows(machine, monkeypatch):
-    """There the index's own builds are CPU-only, so the command names the program and another index."""
+    """There the index's own builds are CPU-only; the commands name the Python and the folder that they are for."""
     machine(driver=True)
     monkeypatch.setattr(devices.sys, "platform", "win32")
-    with pytest.raises(DeviceError, match=r'-m pip install .*"torch<2.13" --index-url URL'):
+    monkeypatch.setattr(devices.sys, "executable", "/Program Files/ChimeraX/bin/ChimeraX.exe")
+    with pytest.raises(DeviceError) as caught:
         choose("cuda")
+    python, folder = '"/Program Files/ChimeraX/bin/python.exe"', Path(torch.__file__).parent.parent
+    assert f"{python} -m pip install uv, then: {python} -m uv pip install --python {python}" in str(caught.value)
+    assert f'--target "{folder}" --reinstall --no-deps --torch-backend auto "{devices.TORCH}"' in str(caught.value)
 
 
 def test_torch_that_is_missing(monkeypatch):
@@ -77,5 +82,5 @@ def test_torch_that_is_missing(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_torch)
-    with pytest.raises(DeviceError, match="pip install \"torch<2.13\""):
+    with pytest.raises(DeviceError, match="pip install \"torch>=2.3,<2.13\""):
         choose("auto")
