@@ -7,9 +7,9 @@
     python -m training.train --name paper --architecture generator --target-scale 0.25 \
         --size 25 --batch 16 --rate 1e-3 --objective content --adversarial 1e-3     # as in the paper
 
-Everything a run needs to go on is in runs/NAME/state.pt. The learning rate warms up over 200 steps and then
-falls to zero by a cosine over the hours asked for, counted over all sittings. What is evaluated and shipped is
-the moving average of the weights.
+Everything a run needs to go on is in runs/NAME/state.pt. The learning rate warms up and then falls to
+zero by a cosine over the hours asked for, counted over all sittings. Ctrl-C or SIGTERM ends a sitting early and
+loses nothing. What is evaluated and shipped is the moving average of the weights.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import copy
 import json
 import math
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -32,9 +33,10 @@ from superem import nets
 from .data import Pool, batch
 from .losses import content, shell_disagreement
 
-WARM_UP = 200
 #: Seconds between looks at the pool for new shards.
 REFRESH = 1.0
+#: Shards read before the first step; the others follow while it trains.
+FIRST_SHARDS = 40
 
 
 def parse() -> argparse.Namespace:
@@ -48,6 +50,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--adversarial", type=float, default=0.0, help="weight of the discriminator's word; 1e-3 in the paper")
     parser.add_argument("--hours", type=float, default=2.0, help="whole length of the run, all sittings together")
     parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--warm-up", type=int, default=200, help="steps")
     parser.add_argument("--batch", type=int, default=6)
     parser.add_argument("--size", type=int, default=40, help="edge of a tile, voxels of 1 Å")
     parser.add_argument("--real", type=float, default=0.45, help="share of tiles from real maps")
@@ -110,7 +113,7 @@ class Run:
     def rate(self) -> float:
         """Learning rate at this step and time."""
         done = min(1.0, self.seconds / (3600 * self.options.hours))
-        return self.options.rate * min(1, (self.step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
+        return self.options.rate * min(1, (self.step + 1) / self.options.warm_up) * 0.5 * (1 + math.cos(math.pi * done))
 
     def train_step(
         self, lr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor, resolution: torch.Tensor
@@ -186,13 +189,16 @@ def main() -> None:
     ]
     pools = [(p, share) for p, share in pools if share > 0]
     for pool, _ in pools:
-        if pool.refresh(most=10_000) == 0:
+        if pool.refresh(FIRST_SHARDS) == 0:
             raise SystemExit(f"No {pool.kind} pairs in {options.pool}: run python -m training.pool first.")
     threading.Thread(target=keep_fresh, args=([p for p, _ in pools],), daemon=True).start()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     sums: dict[str, torch.Tensor] = {}
     began, first, saved = time.monotonic() - run.seconds, run.step, time.monotonic()
     tensors = batch(rng, pools, options.batch, options.size)
-    while run.seconds < 3600 * options.hours and (options.steps is None or run.step - first < options.steps):
+    while run.seconds < 3600 * options.hours and not stop.is_set():
         parts = run.train_step(*tensors)
         tensors = batch(rng, pools, options.batch, options.size)  # while a GPU is at work
         for name, value in parts.items():
@@ -200,6 +206,8 @@ def main() -> None:
         if run.step % 4 == 0 and options.device != "cpu":
             torch.cuda.synchronize()  # else the clock runs ahead of the work
         run.seconds = time.monotonic() - began
+        if options.steps and run.step - first >= options.steps:
+            stop.set()
         if run.step % options.report == 0:
             means = "  ".join(f"{k} {float(v) / options.report:.4f}" for k, v in sums.items())
             held = " + ".join(str(sum(map(len, p.shards.values()))) for p, _ in pools)

@@ -1,16 +1,18 @@
 """Losses, tiles and the trainer: what they promise, on data made here."""
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 from superem.nets import store
 
-from training import data, pool, simulate
+from training import data, pool, simulate, structures
 from training.export import export
 from training.losses import BLUR, content, shell_disagreement
 
@@ -96,12 +98,18 @@ def test_tiles_larger_than_a_pair_are_padded(filled_pool):
         assert (hr.amax(dim=(1, 2, 3, 4)) > 0.5).sum() >= 2
 
 
-def train(folder, filled_pool, *extra):
-    """Run the trainer as a user would, with a small network."""
-    folder.mkdir(exist_ok=True)
+def trainer(filled_pool, *extra):
+    """Command and environment to train a small network as a user would."""
     command = [sys.executable, "-m", "training.train", "--name", "tiny", "--pool", str(filled_pool), "--real", "0"]
     command += ["--options", '{"widths": [16, 16], "depths": [1, 1]}', "--size", "24", "--batch", "2", *extra]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"}
+    return command, environment
+
+
+def train(folder, filled_pool, *extra):
+    """Run the trainer to its end."""
+    folder.mkdir(exist_ok=True)
+    command, environment = trainer(filled_pool, *extra)
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
@@ -153,3 +161,56 @@ def test_tilings_are_compared_with_a_dense_one(tmp_path):
     rows = compare(density, store.Model(build("unet", **card.options).eval(), card, "0"))
     assert [name.split()[0] for name, _, _ in rows] == ["48/4", *PRESETS]
     assert max(error for _, error, _ in rows) < 1e-4
+
+
+def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, filled_pool):
+    """SIGTERM ends the sitting after the step it is in, with all saved; a fork begins with the average of it."""
+    command, environment = trainer(filled_pool, "--report", "1")
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        next(line for line in process.stdout if line.startswith("step 3 "))
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    state = torch.load(tmp_path / "runs" / "tiny" / "state.pt", weights_only=True)
+    assert state["step"] >= 3
+    fork = train(tmp_path / "fork", filled_pool, "--steps", "1", "--start-from", str(tmp_path / "runs/tiny/state.pt"))
+    assert fork.returncode == 0, fork.stderr
+
+
+def test_the_cache_of_structures_is_renewed_with_their_list(tmp_path, atoms):
+    """What is packed comes back to 0.01 Å; a list that changed is read again; without files the cache is enough."""
+    folder, cache = tmp_path / "structures", tmp_path / "cache.npz"
+    for name in ("one", "two"):
+        write_pdb(folder / "PDownB" / f"{name}.pdb.gz", atoms)
+    table = folder / "structures.csv"
+    table.write_text("set,name\nPDownB,one\n")
+    (first,) = structures.load_structures(folder, cache)["PDownB"]
+    read = structures.read_atoms(folder / "PDownB" / "one.pdb.gz")
+    np.testing.assert_allclose(first.coordinates, read.coordinates - read.coordinates[0], atol=0.0051)
+    np.testing.assert_allclose(first.b_factors, read.b_factors, atol=0.5)
+    np.testing.assert_array_equal(first.side, read.side)
+    table.write_text("set,name\nPDownB,one\nPDownB,two\n")
+    assert len(structures.load_structures(folder, cache)["PDownB"]) == 2
+    table.unlink()
+    assert len(structures.load_structures(folder, cache)["PDownB"]) == 2
+    cache.unlink()
+    with pytest.raises(FileNotFoundError, match="lists the structures"):
+        structures.load_structures(folder, cache)
+
+
+def write_pdb(path, atoms):
+    """A chain of glycines from the first atoms of a set, as a PDB file."""
+    structure, model, chain = gemmi.Structure(), gemmi.Model("1"), gemmi.Chain("A")
+    for i in range(12):
+        residue = gemmi.Residue()
+        residue.name, residue.seqid = "GLY", gemmi.SeqId(str(i + 1))
+        for name, xyz in zip(("N", "CA", "C", "O"), atoms.coordinates[4 * i : 4 * i + 4], strict=True):
+            atom = gemmi.Atom()
+            atom.name, atom.element, atom.b_iso = name, gemmi.Element(name[0]), 20 + i
+            atom.pos = gemmi.Position(*map(float, xyz))
+            residue.add_atom(atom)
+        chain.add_residue(residue)
+    model.add_chain(chain)
+    structure.add_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(structure.make_pdb_string().encode()))
