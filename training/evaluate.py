@@ -107,8 +107,19 @@ def run(options: argparse.Namespace) -> dict:
     for note in notes:
         say(note)
     return {"resolution": {case.name: case.resolution for case in cases}, "maps": results, "controls": found,
-            "notes": notes, "models": {label: predictor.model.sha256 for label, predictor in ours.items()},
-            "tiling": options.tiling, "rotations": options.rotations}
+            "notes": notes, "models": {label: predictor.identity for label, predictor in ours.items()},
+            "tiling": options.tiling, "rotations": options.rotations, "command": command(options, list(ours))}
+
+
+def command(options: argparse.Namespace, labels: list[str]) -> str:
+    """The command line that gives the same figures, without the places of this machine."""
+    words = ["python -m training.evaluate --data ../data/maps --models", *labels]
+    for option in ("tiling", "tile", "rotations", "emgan_stride"):
+        value = getattr(options, option)
+        if value != parse(["--data", "."]).__dict__[option]:
+            words.append(f"--{option.replace('_', '-')} {value}")
+    words += ["--emgan DIR"] * bool(options.emgan) + ["--controls"] * options.controls + ["--fast"] * options.fast
+    return " ".join([*words, "--json build/evaluation.json"])
 
 
 def say(text: str) -> None:

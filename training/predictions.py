@@ -19,6 +19,13 @@ SOURCE = source(normalise, predict, runner, tiles)
 Blur = list[list[float]]
 
 
+def weights_digest(model: store.Model) -> str:
+    """Digest of all in a weights file that a raw prediction depends on."""
+    weights = [part for name, value in model.network.state_dict().items() for part in (name, value.numpy())]
+    card = model.card
+    return digest(*weights, card.architecture, card.options, card.tile, card.margin, card.normalisation)
+
+
 class Predictor:
     """One model as the evaluation runs it: `superem.core.predict.enhance` on the CPU, with its raw prediction kept.
 
@@ -32,13 +39,14 @@ class Predictor:
 
     def __init__(self, model: store.Model, cache: Cache, tiling: str = "normal", rotations: int = 1,
                  blur: Blur | None = None) -> None:
-        self.blur = model.card.blur if blur is None else blur
-        self.model = replace(model, card=replace(model.card, blur=[]))
-        self.cache, self.tiling, self.rotations = cache, tiling, rotations
         card = model.card
-        weights = [part for name, value in model.network.state_dict().items() for part in (name, value.numpy())]
-        self._key = digest(SOURCE, source(sys.modules[type(model.network).__module__]), *weights,
-                           card.architecture, card.options, card.tile, card.margin, card.normalisation, tiling, rotations)
+        self.blur = card.blur if blur is None else blur
+        self.model = replace(model, card=replace(card, blur=[]))
+        self.cache, self.tiling, self.rotations = cache, tiling, rotations
+        code = sys.modules[type(model.network).__module__]
+        self._key = digest(SOURCE, source(code), weights_digest(model), tiling, rotations)
+        #: Tells what predicts from what predicts otherwise, whatever else the file says.
+        self.identity = digest(weights_digest(model), self.blur)
 
     def __call__(self, density: DensityMap) -> DensityMap:
         """The super-resolved map of one on the 1 Å grid."""
@@ -71,3 +79,17 @@ def predictors(names: list[str], cache: Cache, tiling: str = "normal", rotations
         for n, table in enumerate(blurs or (), 1):
             found[f"{label}, blur {n}"] = Predictor(model, cache, tiling, rotations, table)
     return found
+
+
+def label_of(predictor: Predictor, outcome: dict) -> str:
+    """Under which label an evaluation holds a model.
+
+    Raises
+    ------
+    SystemExit
+        If it holds only others.
+    """
+    for label, identity in outcome["models"].items():
+        if identity == predictor.identity:
+            return label
+    raise SystemExit(f"The evaluation is of other weights than {predictor.model.card.name}: run training.evaluate again.")

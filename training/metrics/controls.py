@@ -7,6 +7,7 @@ encloses the molecule's volume.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import irfftn, rfftn
@@ -199,6 +200,37 @@ def local_correlation(density: DensityMap, atoms: Atoms, resolution: float) -> f
     return pearson(density.array[near], hr_density(atoms, density, resolution).array[near])
 
 
+@dataclass(frozen=True)
+class ControlMaps:
+    """Maps in which there is nothing to find, and maps from which something was taken, made of one real map.
+
+    Attributes
+    ----------
+    noise : noise alone, as strong as the stated resolution says.
+    strong : noise alone, as strong as all that the model does not explain.
+    phases : the map with random phases.
+    emptied, region : the map without a domain, and the voxels where that was.
+    unmasked, solvent : the map with noise in its solvent, in a wider box, and the voxels that are solvent.
+    """
+
+    noise: DensityMap
+    strong: DensityMap
+    phases: DensityMap
+    emptied: DensityMap
+    region: np.ndarray
+    unmasked: DensityMap
+    solvent: np.ndarray
+
+    @classmethod
+    def make(cls, density: DensityMap, reference: Reference, resolution: float, seed: int = 0) -> ControlMaps:
+        """Make them of the map that `reference` was prepared for, always alike."""
+        rng = np.random.default_rng(seed)
+        strong, phases = shaped_noise(density, reference, rng), randomised_phases(density, rng)
+        emptied, region = without_domain(density, reference.atoms, end_domain(reference.atoms), rng)
+        noise = shaped_noise(density, reference, rng, resolution)
+        return cls(noise, strong, phases, emptied, region, *noisy_solvent(density, reference, noise))
+
+
 def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, resolution: float,
              enhance: Enhance, seed: int = 0) -> dict[str, float]:
     """Run the negative controls for one map.
@@ -216,13 +248,9 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
     of a deleted domain that comes back), ligand (correlation of the model's ligands, or else of a planted glycan, over that
     in the input), and level, the matched one in network units: 0 is the solvent, 1 the molecule's 95th percentile.
     """
-    rng = np.random.default_rng(seed)
     level, level_input = matched_level(enhanced, reference), matched_level(density, reference)
-    strong, phases = shaped_noise(density, reference, rng), randomised_phases(density, rng)
-    emptied, region = without_domain(density, reference.atoms, end_domain(reference.atoms), rng)
-    noise = shaped_noise(density, reference, rng, resolution)
-    unmasked, solvent = noisy_solvent(density, reference, noise)
-    unmasked_after = enhance(unmasked)
+    maps = ControlMaps.make(density, reference, resolution, seed)
+    unmasked = enhance(maps.unmasked)
     if reference.atoms.ligand.any():
         host, ligand, after = density, reference.atoms.select(reference.atoms.ligand), enhanced
     else:
@@ -230,14 +258,14 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
         after = enhance(host)
     return {
         "level": float(robust(density.array).apply(np.array([level]))[0]),
-        "noise": share_above(enhance(noise).array, level),
-        "noise_input": share_above(noise.array, level_input),
-        "solvent": share_above(unmasked_after.array[solvent], matched_level(unmasked_after, reference, INNER)),
-        "solvent_input": share_above(unmasked.array[solvent], level_input),
-        "noise_unexplained": share_above(enhance(strong).array, level),
-        "noise_unexplained_input": share_above(strong.array, level_input),
-        "phases": share_above(enhance(phases).array, level),
-        "phases_input": share_above(phases.array, level_input),
-        "deleted": returned(enhanced, enhance(emptied), level, region),
+        "noise": share_above(enhance(maps.noise).array, level),
+        "noise_input": share_above(maps.noise.array, level_input),
+        "solvent": share_above(unmasked.array[maps.solvent], matched_level(unmasked, reference, INNER)),
+        "solvent_input": share_above(maps.unmasked.array[maps.solvent], level_input),
+        "noise_unexplained": share_above(enhance(maps.strong).array, level),
+        "noise_unexplained_input": share_above(maps.strong.array, level_input),
+        "phases": share_above(enhance(maps.phases).array, level),
+        "phases_input": share_above(maps.phases.array, level_input),
+        "deleted": returned(enhanced, enhance(maps.emptied), level, maps.region),
         "ligand": local_correlation(after, ligand, resolution) / local_correlation(host, ligand, resolution),
     }

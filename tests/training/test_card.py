@@ -1,0 +1,211 @@
+"""The model card, the README's table and the picture of failures, from an evaluation that is made up."""
+
+import csv
+import gzip
+import json
+import math
+import re
+
+import gemmi
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from superem.core.density import DensityMap
+from superem.core.mrc import write_mrc
+from superem.nets import store
+
+from superem import nets
+from training import card, failures
+from training.evaluate import main as evaluate
+from training.metrics import Reference
+from training.metrics.atoms import Atoms
+from training.metrics.cache import Cache
+from training.predictions import Predictor
+
+TRAINING = {"steps": 1000, "hours": 0.5, "tile_edge": 40, "batch": 20, "device": "one GPU", "objective": "fsc",
+            "share_of_real_tiles": 0.25}
+
+
+def model_file(xyz: np.ndarray) -> str:
+    """Atoms of alanine, six a residue, as mmCIF."""
+    structure, chain = gemmi.Structure(), gemmi.Chain("A")
+    for n, place in enumerate(xyz):
+        if n % 6 == 0:
+            residue = gemmi.Residue()
+            residue.name, residue.seqid = "ALA", gemmi.SeqId(str(n // 6 + 1))
+        atom = gemmi.Atom()
+        atom.name, atom.element = ("N", "CA", "C", "O", "CB", "OXT")[n % 6], gemmi.Element("C")
+        atom.pos, atom.b_iso = gemmi.Position(*place), 30
+        residue.add_atom(atom)
+        if n % 6 == 5:
+            chain.add_residue(residue)
+    model = gemmi.Model(1)
+    model.add_chain(chain)
+    structure.add_model(model)
+    structure.setup_entities()
+    return structure.make_mmcif_document().as_string()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two small maps with models under names of validation maps, weights, and their evaluation by the real command."""
+    root = tmp_path_factory.mktemp("card")
+    rng = np.random.default_rng(2)
+    with open(root / "pairs.csv", "w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["id", "resolution", "split"])
+        for name in ("6spe_r", "QR_3los_A"):
+            along = np.repeat(np.linspace(8, 26, 12), 6)
+            xyz = np.stack([along, np.full(72, 13.0), np.full(72, 13.0)], axis=1) + rng.uniform(-3, 3, (72, 3))
+            n = np.ones(72)
+            atoms = Atoms(xyz, np.array(["C"] * 72), 30 * n, n, n > 0, n < 0, np.repeat(np.arange(12), 6))
+            empty = DensityMap(np.zeros((30, 30, 34), np.float32))
+            noise = 0.02 * rng.standard_normal(empty.shape)
+            (root / name).mkdir()
+            write_mrc(root / name / "map.mrc.gz", DensityMap(Reference.prepare(atoms, empty, 4.0).expected + noise))
+            (root / name / "model.cif.gz").write_bytes(gzip.compress(model_file(xyz).encode()))
+            lines.writerow([name, 4.0, "validation"])
+    torch.manual_seed(0)
+    options = {"widths": [8, 8], "depths": [1, 1]}
+    network = nets.build("unet", **options)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    store.save(root / "small.safetensors", network, store.Card(
+        "small", "unet", options, 32, 4, "robust", "A model for tests.", [[3.0, 0.25], [5.0, 0.5]], TRAINING))
+    evaluate(["--data", str(root), "--models", str(root / "small.safetensors"), "--fast", "--controls",
+              "--cache", str(root / "cache"), "--json", str(root / "evaluation.json")])
+    return root
+
+
+def write(folder, tmp_path, *more):
+    """Run the command; returns the card."""
+    out = tmp_path / "small.md"
+    card.main(["--evaluation", str(folder / "evaluation.json"), "--weights", str(folder / "small.safetensors"),
+               "--out", str(out), "--cache", str(folder / "cache"), *more])
+    return out.read_text()
+
+
+def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(folder, tmp_path):
+    """Means, bars, controls and training are those of the files; no placeholder is left."""
+    text = write(folder, tmp_path)
+    outcome = json.loads((folder / "evaluation.json").read_text())
+    for name in ("6spe_r", "QR_3los_A"):
+        assert f"{outcome['maps'][name]['small']['q']:.3f}" in text
+        assert f"{outcome['controls'][name]['small']['solvent']:.4f}" in text
+    assert re.search(r"\| cubes improved, 98 % \(plain\)", text)
+    assert "1,000 steps, 0.5 hours on one GPU" in text
+    assert outcome["command"] in text and "--models small" in outcome["command"]
+    assert str(folder) not in outcome["command"]
+    assert "0.25 Å at 3 Å, 0.5 Å at 5 Å" in text
+    assert "two maps of two proteins" in text and "of one protein" not in text
+    assert not re.search(r"\$[a-z{]", text)
+    assert "None" not in text
+
+
+def test_maps_that_got_worse_are_named(folder, tmp_path):
+    """Every figure that fell, and none that rose."""
+    outcome = json.loads((folder / "evaluation.json").read_text())
+    outcome["maps"]["6spe_r"]["small"] |= {"q": outcome["maps"]["6spe_r"]["input"]["q"] - 0.1}
+    for key in ("cc_mask", "cc_box", "cube_mean", "q"):
+        outcome["maps"]["QR_3los_A"]["small"][key] = 0.999
+    outcome["maps"]["QR_3los_A"]["small"]["fsc05"] = 2.0
+    lines = card.losers(outcome, "small")
+    assert len(lines) == 1
+    assert "6spe_r" in lines[0]
+    assert f"Q-score {outcome['maps']['6spe_r']['input']['q']:.3f} → {outcome['maps']['6spe_r']['small']['q']:.3f}" in lines[0]
+
+
+def test_compute_is_a_share_of_the_papers():
+    """Steps times batch times the tile's volume, over 100 epochs of 201,552 cubes of 25³; unknown if a number is missing."""
+    share = 1000 * 20 * 40**3 / (100 * 201_552 * 25**3)
+    assert f"{100 * share:.2g} % of the paper's 100 epochs" in card.compute(TRAINING)
+    assert "does not record" in card.compute({key: TRAINING[key] for key in ("steps", "tile_edge")})
+    assert card.trained({}) == "the weights file does not say how"
+    assert card.trained({"steps": 7}) == "7 steps"
+
+
+def test_other_weights_are_refused(folder, tmp_path):
+    """A card with another blur, or other numbers, is not what was evaluated; another summary is."""
+    model = store.load(str(folder / "small.safetensors"))
+
+    def saved(**changes):
+        path = tmp_path / "other.safetensors"
+        values = {**model.card.__dict__, **changes}
+        store.save(path, model.network, store.Card(**values))
+        return str(path)
+
+    arguments = ["--evaluation", str(folder / "evaluation.json"), "--out", str(tmp_path / "o.md"), "--cache", str(tmp_path)]
+    card.main([*arguments, "--weights", saved(summary="other words", validation={"q": "0.5"})])
+    with pytest.raises(SystemExit, match="of other weights"):
+        card.main([*arguments, "--weights", saved(blur=[])])
+    with torch.no_grad():
+        next(model.network.parameters()).mul_(1.5)
+    with pytest.raises(SystemExit, match="of other weights"):
+        card.main([*arguments, "--weights", saved()])
+
+
+def test_only_the_readmes_table_changes(folder, tmp_path):
+    """What stands before and after stays; a second run changes nothing; a README without the lines is refused."""
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# A\n\n{card.BEGIN}\nold\n{card.END}\n\n## B\n")
+    write(folder, tmp_path, "--readme", str(readme))
+    text = readme.read_text()
+    assert text.startswith(f"# A\n\n{card.BEGIN}\nMeans over two real maps") and text.endswith(f"{card.END}\n\n## B\n")
+    assert "old" not in text and "Q-score, all atoms" in text
+    write(folder, tmp_path, "--readme", str(readme))
+    assert readme.read_text() == text
+    readme.write_text("# A\n")
+    with pytest.raises(SystemExit, match="has no lines"):
+        write(folder, tmp_path, "--readme", str(readme))
+
+
+def test_failures_are_found_and_drawn(folder, tmp_path):
+    """A picture with a row each, and captions with the evaluation's figures, which the card takes up."""
+    picture, captions = tmp_path / "failures.png", tmp_path / "failures.md"
+    failures.main(["--data", str(folder), "--weights", str(folder / "small.safetensors"), "--evaluation",
+                   str(folder / "evaluation.json"), "--out", str(picture), "--captions", str(captions), "--cache",
+                   str(folder / "cache")])
+    assert np.asarray(Image.open(picture).convert("L")).std() > 20
+    text = captions.read_text()
+    outcome = json.loads((folder / "evaluation.json").read_text())
+    worst = failures.least_gain(outcome, "small")
+    assert f"Least gain in Q-score: {worst}" in text
+    assert f"{100 * max(c['small']['noise'] for c in outcome['controls'].values()):.1f} %" in text
+    assert [line[:4] for line in text.splitlines() if line.startswith("- ")] == 4 * ["- **"]
+    card_text = write(folder, tmp_path, "--failures", str(captions), "--picture", str(picture))
+    assert text.strip() in card_text and "(failures.png)" in card_text
+
+
+def test_invented_density_is_found_away_from_atoms(folder):
+    """A blob that the result alone has, 8 Å from the model; one on the model does not count."""
+    case = failures.read_cases(folder)[0]
+    reference = Reference.prepare(case.atoms, case.density, 4.0)
+    array = case.density.array.copy()
+    top = float(np.percentile(array, 99.9))
+    array[3, 4, 5] += 3 * top
+    i, j, k = np.round(case.density.indices(reference.atoms.xyz[:1])[0]).astype(int)
+    array[k, j, i] += 9 * top
+    result = failures.Result(case, reference, DensityMap(array, case.density.origin), 0.1, 0.1)
+    voxel, before, after, distance = failures.most_invented(result)
+    assert voxel == (3, 4, 5)
+    assert after > before + 1 and distance >= failures.FAR
+    assert math.isclose(after, result.units(array)[voxel])
+
+
+def test_an_evaluation_without_controls_is_refused(folder, tmp_path):
+    """The picture needs them."""
+    outcome = json.loads((folder / "evaluation.json").read_text())
+    path = tmp_path / "none.json"
+    path.write_text(json.dumps(outcome | {"controls": {}}))
+    with pytest.raises(SystemExit, match="has no controls"):
+        failures.main(["--data", str(folder), "--weights", str(folder / "small.safetensors"), "--evaluation", str(path),
+                       "--cache", str(folder / "cache")])
+
+
+def test_the_evaluation_names_its_weights(folder):
+    """By what predicts, so that a card can be rewritten after it was evaluated."""
+    outcome = json.loads((folder / "evaluation.json").read_text())
+    predictor = Predictor(store.load(str(folder / "small.safetensors")), Cache(folder / "cache"))
+    assert outcome["models"] == {"small": predictor.identity}

@@ -1,0 +1,193 @@
+"""Write the model card beside the weights, and the README's table, from an evaluation.
+
+    python -m training.card --evaluation build/evaluation.json --weights src/weights/unet.safetensors --out src/weights/unet.md \
+        --failures build/failures.md --picture docs/images/failures.png --readme README.md
+
+Prose is that of `training/templates`; figures are those of the evaluation, of the card inside the weights file and of the
+lists in `training/ids`. Nothing is typed into the output. The evaluation must be of these weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+from superem.nets.store import Model, load
+
+from .metrics.cache import Cache
+from .metrics.tables import (
+    BASELINES,
+    bars,
+    control_table,
+    group_tables,
+    reach_table,
+    summary_table,
+    values,
+)
+from .predictions import Predictor, label_of
+from .templates import fill
+
+IDS = Path(__file__).with_name("ids")
+BEGIN, END = "<!-- validation table: begin -->", "<!-- validation table: end -->"
+#: The paper's training: epochs, cubes, voxels a cube.
+PAPER = (100, 201_552, 25**3)
+#: By which a map can be worse than its input: key, name, decimals, sign of what is better.
+FIGURES = (("q", "Q-score", 3, 1), ("cc_mask", "CC_mask", 3, 1), ("cc_box", "CC_box", 3, 1),
+           ("cube_mean", "cubes about the mean", 3, 1), ("d_fsc05", "FSC = 0.5, Å", 2, -1),
+           ("fsc05", "FSC = 0.5 (one mask), Å", 2, -1), ("d_model", "d_model, Å", 1, -1))
+COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+def count(number: int) -> str:
+    """A count as text has it."""
+    return COUNTS[number] if number < len(COUNTS) else f"{number:,}"
+
+
+def compute(training: dict) -> str:
+    """How much was trained, beside the paper's."""
+    epochs, cubes, voxels = PAPER
+    paper = f"the paper's {epochs} epochs over {cubes:,} cubes of 25³ ({epochs * cubes * voxels:.2g} voxels)"
+    if not all(key in training for key in ("steps", "batch", "tile_edge")):
+        return f"the weights file does not record how many voxels were seen; {paper} are the measure."
+    seen = training["steps"] * training["batch"] * training["tile_edge"] ** 3
+    return (f"{training['steps']:,} steps of {training['batch']} tiles of {training['tile_edge']}³ voxels are {seen:.2g} voxels, "
+            f"{100 * seen / (epochs * cubes * voxels):.2g} % of {paper}.")
+
+
+def trained(training: dict) -> str:
+    """What the weights file records of its training, in words; what it lacks is left out."""
+    device = training.get("device") or (f"{training['threads']} CPU thread(s)" if "threads" in training else None)
+    parts = [
+        f"{training['steps']:,} steps" if "steps" in training else "",
+        f"{training['hours']:g} hours" + (f" on {device}" if device else "") if "hours" in training else "",
+        f"begun from {training['start_from']}" if training.get("start_from") else "",
+        f"objective `{training['objective']}`" if "objective" in training else "",
+        f"{100 * training['share_of_real_tiles']:.0f} % of tiles of deposited maps" if "share_of_real_tiles" in training else "",
+    ]
+    return ", ".join(part for part in parts if part) or "the weights file does not say how"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a list."""
+    with open(path, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def repeated(groups: list[str], maps: int) -> str:
+    """A sentence on proteins of which there are several maps."""
+    times = Counter(groups)
+    return " ".join(f"{count(n).capitalize()} of the {count(maps)} maps are of one protein, {group}."
+                    for group, n in times.items() if n > 1)
+
+
+def verdict(outcome: dict, label: str) -> str:
+    """Which bars are missed."""
+    judged = bars(outcome, label)
+    missed = [" ".join(text.split()) for text, _, met in judged if not met]
+    if not missed:
+        return f"All {len(judged)} bars are reached."
+    return f"Of {len(judged)} bars {len(judged) - len(missed)} are reached; missed are: {'; '.join(missed)}."
+
+
+def losers(outcome: dict, label: str) -> list[str]:
+    """A line for every map on which the model does worse than its input in some figure."""
+    maps, lines = outcome["maps"], []
+    for n, name in enumerate(maps):
+        worse = []
+        for key, head, decimals, sign in FIGURES:
+            before, after = values(maps, "input", key)[n], values(maps, label, key)[n]
+            if sign * (after - before) < 0:
+                worse.append(f"{head} {before:.{decimals}f} → {after:.{decimals}f}")
+        if worse:
+            lines.append(f"- **Worse than its input: {name}**: {', '.join(worse)}.")
+    return lines
+
+
+def only(outcome: dict, label: str, name: str) -> dict:
+    """An evaluation of several models cut down to the baselines and one of ours, under the name of its card."""
+    def pick(labels: dict) -> dict:
+        return {(name if key == label else key): value for key, value in labels.items() if key in (*BASELINES, label)}
+
+    return {**outcome, "maps": {key: pick(methods) for key, methods in outcome["maps"].items()},
+            "controls": {key: pick(methods) for key, methods in outcome["controls"].items()}}
+
+
+def facts(outcome: dict, model: Model) -> dict[str, str]:
+    """What the templates name, but for failures and pictures."""
+    card, names = model.card, list(outcome["maps"])
+    listed = rows(IDS / "maps.csv")
+    groups = [row["group"] for row in listed if row["id"] in names]
+    used = [row for row in listed if row["split"] == "train" and row["used"] == "yes"]
+    table = ", ".join(f"{sigma:g} Å at {resolution:g} Å" for resolution, sigma in card.blur)
+    controls = control_table(outcome)
+    return {
+        "name": card.name, "summary": card.summary, "network": fill("network.md", {}, card.architecture).strip(),
+        "parameters": f"{sum(p.numel() for p in model.network.parameters()) / 1e6:.1f} million",
+        "blur": fill("network.md", {"table": table}, "blurred" if card.blur else "unblurred").strip(),
+        "trained": trained(card.training), "compute": compute(card.training),
+        "structures": f"{len(rows(IDS / 'structures.csv')):,}", "train_maps": count(len(used)),
+        "train_proteins": count(len({row["group"] for row in used})), "maps": count(len(names)),
+        "proteins": count(len(set(groups))), "repeated": repeated(groups, len(names)), "command": outcome["command"],
+        "means": summary_table(outcome), "bars": reach_table(outcome), "verdict": verdict(outcome, card.name),
+        "groups": "\n\n".join(group_tables(outcome)), "controls": "\n\n".join(controls) or "They were not run.",
+    }
+
+
+def tidy(text: str) -> str:
+    """No trailing blanks, no more than one empty line, one at the end of the file."""
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
+
+
+def replace_block(text: str, block: str) -> str:
+    """The README with another table.
+
+    Raises
+    ------
+    SystemExit
+        If it has no place for one.
+    """
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"The README has no lines {BEGIN} and {END}.")
+    head, rest = text.split(BEGIN, 1)
+    return f"{head}{BEGIN}\n{block}{END}{rest.split(END, 1)[1]}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__.splitlines()[0])
+    parser.add_argument("--evaluation", type=Path, default=Path("build/evaluation.json"))
+    parser.add_argument("--weights", type=Path, default=Path("src/weights/unet.safetensors"))
+    parser.add_argument("--out", type=Path, help="the card (beside the weights)")
+    parser.add_argument("--failures", type=Path, help="captions that training.failures wrote")
+    parser.add_argument("--picture", type=Path, help="the picture that goes with them")
+    parser.add_argument("--readme", type=Path, help="put the table into this file too")
+    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"))
+    options = parser.parse_args(arguments)
+    out = options.out or options.weights.with_suffix(".md")
+    outcome = json.loads(options.evaluation.read_text())
+    model = load(str(options.weights))
+    predictor = Predictor(model, Cache(options.cache), outcome["tiling"], outcome["rotations"])
+    outcome = only(outcome, label_of(predictor, outcome), model.card.name)
+    known = facts(outcome, model)
+    lines = losers(outcome, model.card.name)
+    if options.failures:
+        lines.append(options.failures.read_text().strip())
+    place = os.path.relpath(options.picture, out.parent) if options.picture else ""
+    picture = f"![Failures, a row each: input, result, and HR or what it should be]({place})" if place else ""
+    words = [f"--{key} {value}" for key in ("evaluation", "weights", "out", "failures", "picture", "readme")
+             if (value := vars(options)[key])]
+    known |= {"failures": "\n".join(lines) or "None is known.", "picture": picture,
+              "card_command": " ".join(["python -m training.card", *words])}
+    out.write_text(tidy(fill("card.md", known)))
+    if options.readme:
+        block = tidy(fill("readme.md", known))
+        options.readme.write_text(replace_block(options.readme.read_text(), block))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Where a model does worst: one picture, and what is to be seen in it.
+
+    python -m training.failures --data DIR --weights src/weights/unet.safetensors --evaluation build/evaluation.json \
+        --out docs/images/failures.png --captions build/failures.md
+
+The cases are found, not chosen: the map with the least gain in Q-score, the place of all maps where the result exceeds its input
+most although no modelled atom is near, and the maps whose noise passes worst. The evaluation must be of the same weights, with
+`--controls`. The captions are for the model card (`training.card`), and printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import matplotlib
+import numpy as np
+import torch
+from superem.core.density import DensityMap
+from superem.core.normalise import robust
+from superem.nets.store import load
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+from .evaluate import Case, read_cases
+from .metrics import Reference
+from .metrics.cache import Cache
+from .metrics.controls import INNER, ControlMaps, matched_level
+from .metrics.grid import distance_to_atoms
+from .metrics.tables import number
+from .predictions import Predictor, label_of
+from .templates import fill
+
+#: Density this far from every modelled atom, Å, is nobody's.
+FAR = 4.0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A section through a map: its title, density (rows, columns) in network units, and the level that is drawn."""
+
+    title: str
+    section: np.ndarray
+    level: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Sections of one grey scale: `top` is white; `mark` is a voxel (row, column) with a ring round it."""
+
+    caption: str
+    panels: list[Panel]
+    top: float = 1.0
+    mark: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A case with its reference and what the model made of it, and the two matched levels."""
+
+    case: Case
+    reference: Reference
+    after: DensityMap
+    level: float
+    level_input: float
+
+    def units(self, array: np.ndarray) -> np.ndarray:
+        """Density in the network units of the case's own map: 0 is the solvent, 1 the molecule's 95th percentile."""
+        scale = robust(self.case.density.array)
+        return (np.asarray(array, np.float64) - scale.low) / (scale.high - scale.low)
+
+    def level_units(self, level: float) -> float:
+        """A level in the same units."""
+        return float(self.units(np.array(level)))
+
+    def hr_units(self) -> np.ndarray:
+        """HR density scaled so that its own 95th percentile near the model is 1."""
+        hr = self.reference.hr.array
+        return hr / np.percentile(hr[self.reference.near], 95)
+
+
+def results(cases: list[Case], predictor: Predictor, cache: Cache) -> dict[str, Result]:
+    """Predict every case."""
+    found = {}
+    for case in cases:
+        reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
+        after = predictor(case.density)
+        levels = matched_level(after, reference), matched_level(case.density, reference)
+        found[case.name] = Result(case, reference, after, *levels)
+    return found
+
+
+def least_gain(outcome: dict, label: str) -> str:
+    """The map that gains least in Q-score."""
+    return min(outcome["maps"], key=lambda name: outcome["maps"][name][label]["q"] - outcome["maps"][name]["input"]["q"])
+
+
+def most_invented(result: Result) -> tuple[tuple[int, int, int], float, float, float]:
+    """Where the result exceeds its input most, `FAR` or more from every modelled atom.
+
+    Returns
+    -------
+    voxel (zyx), the input's and the result's density there (network units), distance to the nearest atom (Å, at most 12).
+    """
+    distance = np.minimum(distance_to_atoms(result.case.density, result.reference.atoms.xyz, 12.0), 12.0)
+    before, after = result.units(result.case.density.array), result.units(result.after.array)
+    excess = np.where(distance >= FAR, after - np.maximum(before, 0), -np.inf)
+    voxel = tuple(int(n) for n in np.unravel_index(int(excess.argmax()), excess.shape))
+    return voxel, float(before[voxel]), float(after[voxel]), float(distance[voxel])  # type: ignore[return-value]
+
+
+def gain_row(result: Result, outcome: dict, label: str) -> Row:
+    """The map with the least gain: input, result, HR."""
+    name = result.case.name
+    before, after = outcome["maps"][name]["input"], outcome["maps"][name][label]
+    key = "d_fsc05" if after.get("d_fsc05") is not None else "fsc05"
+    z = round(float(np.nonzero(result.reference.near)[0].mean()))
+    caption = fill("failures.md", {
+        "name": name, "resolution": f"{result.case.resolution:.1f}",
+        "q": number(before["q"], 3), "q_after": number(after["q"], 3),
+        "fsc": number(before[key], 2), "fsc_after": number(after[key], 2), "cc": number(before["cc_mask"], 3),
+        "cc_after": number(after["cc_mask"], 3)}, "gain")
+    return Row(caption, [
+        Panel(f"{name}: input", result.units(result.case.density.array[z]), result.level_units(result.level_input)),
+        Panel("result", result.units(result.after.array[z]), result.level_units(result.level)),
+        Panel("HR, from the model", result.hr_units()[z])])
+
+
+def invented_row(found: dict[str, Result]) -> Row:
+    """The strongest density that the input does not have and no atom explains."""
+    places = {name: most_invented(result) for name, result in found.items()}
+    name = max(places, key=lambda name: places[name][2] - max(places[name][1], 0))
+    (z, y, x), before, after, distance = places[name]
+    result = found[name]
+    level = result.level_units(result.level)
+    caption = fill("failures.md", {
+        "name": name, "distance": f"{distance:.1f}", "after": f"{after:.2f}", "before": f"{before:.2f}", "level": f"{level:.2f}",
+        "far": f"{FAR:g}"}, "invented")
+    return Row(caption, [
+        Panel(f"{name}: input", result.units(result.case.density.array[z]), result.level_units(result.level_input)),
+        Panel("result", result.units(result.after.array[z]), level),
+        Panel("HR, from the model", result.hr_units()[z])], mark=(y, x))
+
+
+def worst_control(outcome: dict, label: str, key: str) -> tuple[str, float, float]:
+    """The map whose control passes most: name, share above the level, share of the control itself."""
+    name = max(outcome["controls"], key=lambda name: outcome["controls"][name][label][key])
+    found = outcome["controls"][name][label]
+    return name, found[key], found[f"{key}_input"]
+
+
+def shares(after: float, before: float) -> dict[str, str]:
+    """Two shares in per cent, by the names of the captions."""
+    return {"share": f"{100 * after:.1f}", "share_input": f"{100 * before:.1f}"}
+
+
+def noise_row(found: dict[str, Result], outcome: dict, label: str, predictor: Predictor) -> Row:
+    """Noise alone: in, out, and the enhanced molecule on the same scale."""
+    name, share, share_input = worst_control(outcome, label, "noise")
+    result = found[name]
+    noise = ControlMaps.make(result.case.density, result.reference, result.case.resolution).noise
+    after = predictor(noise)
+    z = noise.shape[0] // 2
+    level, level_input = result.level_units(result.level), result.level_units(result.level_input)
+    caption = fill("failures.md", {"name": name, **shares(share, share_input)}, "noise")
+    return Row(caption, [Panel(f"{name}: noise", result.units(noise.array[z]), level_input),
+                         Panel("result", result.units(after.array[z]), level),
+                         Panel("the molecule's result", result.units(result.after.array[z]), level)], top=0.6)
+
+
+def solvent_row(found: dict[str, Result], outcome: dict, label: str, predictor: Predictor) -> Row:
+    """Noise round the molecule: the map, with noise, and the result."""
+    name, share, share_input = worst_control(outcome, label, "solvent")
+    result = found[name]
+    maps = ControlMaps.make(result.case.density, result.reference, result.case.resolution)
+    after = predictor(maps.unmasked)
+    level = matched_level(after, result.reference, INNER)
+    z = maps.unmasked.shape[0] // 2
+    clean = np.pad(result.case.density.array, (maps.unmasked.shape[0] - result.case.density.shape[0]) // 2)
+    caption = fill("failures.md", {"name": name, **shares(share, share_input)}, "solvent")
+    return Row(caption, [
+        Panel(f"{name}: input", result.units(clean[z]), result.level_units(result.level_input)),
+        Panel("input and noise", result.units(maps.unmasked.array[z]), result.level_units(result.level_input)),
+        Panel("its result", result.units(after.array[z]), result.level_units(level))], top=0.6)
+
+
+def draw(out: Path, rows: list[Row]) -> None:
+    """Write the picture, a row a case; black is the solvent, lines are matched levels."""
+    figure, axes = plt.subplots(len(rows), 3, figsize=(9, 3.1 * len(rows)), layout="constrained", squeeze=False)
+    for row, line in zip(rows, axes, strict=True):
+        for panel, ax in zip(row.panels, line, strict=True):
+            ax.imshow(panel.section, cmap="gray", vmin=0, vmax=row.top, origin="lower", interpolation="nearest")
+            if panel.level is not None:
+                ax.contour(panel.section, [panel.level], colors="#ff8c1a", linewidths=0.6)
+            if row.mark is not None:
+                ax.add_patch(plt.Circle(row.mark[::-1], 5, fill=False, color="#35b6ff", lw=1.5))
+            ax.set_title(panel.title, fontsize=9)
+            ax.set_axis_off()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=100, pil_kwargs={"optimize": True})
+    plt.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.failures", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
+    parser.add_argument("--weights", default="unet", help="name of a bundled model, or a weights file (%(default)s)")
+    parser.add_argument("--evaluation", type=Path, default=Path("build/evaluation.json"))
+    parser.add_argument("--out", type=Path, default=Path("docs/images/failures.png"))
+    parser.add_argument("--captions", type=Path, default=Path("build/failures.md"))
+    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"))
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    outcome = json.loads(options.evaluation.read_text())
+    cache = Cache(options.cache)
+    predictor = Predictor(load(options.weights), cache, outcome["tiling"], outcome["rotations"])
+    label = label_of(predictor, outcome)
+    if not outcome["controls"]:
+        raise SystemExit(f"{options.evaluation} has no controls: run training.evaluate with --controls.")
+    found = results(read_cases(options.data, ids=list(outcome["maps"])), predictor, cache)
+    rows = [gain_row(found[least_gain(outcome, label)], outcome, label), invented_row(found),
+            noise_row(found, outcome, label, predictor), solvent_row(found, outcome, label, predictor)]
+    draw(options.out, rows)
+    captions = "\n".join("- " + row.caption.strip().replace("\n", "\n  ") for row in rows)
+    options.captions.write_text(captions + "\n")
+    print(captions)
+
+
+if __name__ == "__main__":
+    main()
