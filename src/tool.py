@@ -113,7 +113,7 @@ class SuperEMTool(ToolInstance):
 
     def remember(self) -> None:
         """Keep the choices for the next start of ChimeraX."""
-        for name, value in {**self.form.choices.state(), "advanced": self.form.advanced.shown}.items():
+        for name, value in {**self.form.choices.state(), "advanced": self.form.advanced.isChecked()}.items():
             setattr(self._settings, name, value)
 
     def _job_ended(self, job: Any) -> None:

@@ -6,9 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from chimerax.map import Volume
-from chimerax.ui.widgets import CollapsiblePanel, ModelMenuButton
+from chimerax.ui.widgets import ModelMenuButton
 from Qt.QtCore import Qt, Signal
-from Qt.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+from Qt.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ..core.predict import RESOLUTIONS
 from ..nets.store import WeightsError, bundled
@@ -61,9 +72,14 @@ class ChoicesForm(QWidget):
         region_label.setBuddy(self._subregion)
         form.addRow(region_label, region)
 
-        self.advanced = CollapsiblePanel(self, title="Advanced")
-        inner = QWidget(self.advanced.content_area)
-        self.advanced.content_area.layout().addWidget(inner)
+        # Not ChimeraX's CollapsiblePanel: its style sheet keeps colour and size of the title, whatever the theme and the screen.
+        self.advanced = QToolButton()
+        self.advanced.setText("Advanced")
+        self.advanced.setCheckable(True)
+        self.advanced.setAutoRaise(True)
+        self.advanced.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.advanced.toggled.connect(self._show_advanced)
+        self._inner = inner = QWidget()
         advanced_form = _form_layout(inner)
         self._rotations = self._combo(
             ROTATIONS, "Average the predictions for this many orientations of the map: smoother, and as many times slower")
@@ -83,12 +99,9 @@ class ChoicesForm(QWidget):
         advanced_form.addRow("Orientations", self._rotations)
         advanced_form.addRow("Batch size", self._batch)
         form.addRow(self.advanced)
-        if advanced:
-            self.advanced.toggle_panel_display(True)
-            self.advanced.toggle_button.setChecked(True)  # else the first click on it opens it again
-        # A closed panel only makes its fields 0 pixels high; Tab must not go to them.
-        inner.setEnabled(advanced)
-        self.advanced.toggle_button.clicked.connect(lambda *_: inner.setEnabled(self.advanced.shown))
+        form.addRow(inner)
+        self.advanced.setChecked(advanced)
+        self._show_advanced(advanced)
         self._list_models()
         self.set_choices(choices)
 
@@ -124,6 +137,10 @@ class ChoicesForm(QWidget):
         self._device.blockSignals(False)
         if self._device.currentData() != wanted:
             self.changed.emit()
+
+    def _show_advanced(self, shown: bool) -> None:
+        self.advanced.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+        self._inner.setVisible(shown)
 
     def _list_models(self) -> None:
         try:

@@ -187,10 +187,10 @@ def test_choices_are_remembered(tool, volume):
 
     chosen = Choices("cpu", tool.form.choices.model, "fast", "shown", "input", "8", 2)
     tool.form.set_choices(chosen)
-    tool.form.advanced.toggle_panel_display(True)
+    tool.form.advanced.setChecked(True)
     tool.delete()
     again = open_panel(tool.session)
-    assert again is not tool and again.form.choices == chosen and again.form.advanced.shown
+    assert again is not tool and again.form.choices == chosen and again.form._rotations.isVisible()
     again.delete()
 
 
@@ -301,7 +301,7 @@ def test_keyboard_reaches_everything(tool, result):
     from Qt.QtCore import QPoint
     from Qt.QtWidgets import QAbstractButton, QAbstractSlider, QComboBox, QScrollBar, QSpinBox, QWidget
 
-    tool.form.advanced.toggle_button.click()
+    tool.form.advanced.click()
     area = tool.tool_window.ui_area
     wanted = {w for kind in (QAbstractButton, QComboBox, QAbstractSlider, QSpinBox) for w in area.findChildren(kind)
               if w.isEnabled() and not isinstance(w, QScrollBar)}
@@ -334,7 +334,7 @@ def test_narrowest_panel_shows_whole_rows(tool, result):
     """However narrow the window is made, there is nothing to scroll sideways for, the advanced part open."""
     from Qt.QtWidgets import QScrollArea
 
-    tool.form.advanced.toggle_panel_display(True)
+    tool.form.advanced.setChecked(True)
     area = tool.tool_window.ui_area
     area.resize(area.minimumSizeHint())
     scroll = area.findChild(QScrollArea)
@@ -343,11 +343,30 @@ def test_narrowest_panel_shows_whole_rows(tool, result):
 
 def test_tab_passes_by_the_closed_part(tool):
     """The fields of the advanced part take the focus only while it is open."""
-    assert not tool.form._rotations.isEnabled()
-    tool.form.advanced.toggle_button.click()
-    assert tool.form._rotations.isEnabled()
-    tool.form.advanced.toggle_button.click()
-    assert not tool.form._rotations.isEnabled()
+    assert not tool.form._rotations.isVisible()
+    tool.form.advanced.click()
+    assert tool.form._rotations.isVisible()
+    tool.form.advanced.click()
+    assert not tool.form._rotations.isVisible()
+
+
+def test_theme_that_changes_meanwhile(tool, result):
+    """All text of the open panel takes the colours of a theme that the system changes to."""
+    from Qt.QtGui import QColor, QPalette
+    from Qt.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel
+
+    tool.form.advanced.setChecked(True)
+    area, palette = tool.tool_window.ui_area, QApplication.palette()
+    other, roles = QPalette(palette), (QPalette.ColorRole.WindowText, QPalette.ColorRole.ButtonText, QPalette.ColorRole.Text)
+    for role in roles:
+        other.setColor(role, QColor("#00ff00"))
+    QApplication.setPalette(other)
+    try:
+        texts = [w for kind in (QAbstractButton, QComboBox, QLabel) for w in area.findChildren(kind) if w.isVisible()]
+        assert tool.form.advanced in texts
+        assert wait(tool.session, lambda: {w.palette().color(r).name() for w in texts for r in roles} == {"#00ff00"}, 5)
+    finally:
+        QApplication.setPalette(palette)
 
 
 def next_in_chain(widget, wanted):

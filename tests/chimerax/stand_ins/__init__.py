@@ -1,4 +1,4 @@
-"""What the PyPI package ChimeraX leaves out and the panel needs: `Qt` and three classes of `chimerax.ui`.
+"""What the PyPI package ChimeraX leaves out and the panel needs: `Qt` and two classes of `chimerax.ui`.
 
 `Qt` is ChimeraX's thin shim over PyQt6; here its modules are PyQt6's own. The classes are in `widgets.py`, as
 small as the panel allows; `interface.py` holds what ChimeraX's source says of them, and compares.

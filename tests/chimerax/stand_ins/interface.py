@@ -28,11 +28,6 @@ RECORDED: dict[tuple[str, str, str], list[str] | None] = {
     ("widgets/item_chooser.py", "ItemMenuButton", "AUTOSELECT_FIRST_DISPLAYED"): None,
     ("widgets/item_chooser.py", "ItemMenuButton", "AUTOSELECT_NONE"): None,
     ("widgets/item_chooser.py", "ItemMenuButton", "AUTOSELECT_SINGLE"): None,
-    ("widgets/composite.py", "CollapsiblePanel", "__init__"): ["self", "parent", "title", "margins"],
-    ("widgets/composite.py", "CollapsiblePanel", "toggle_panel_display"): ["self", "checked"],
-    ("widgets/composite.py", "CollapsiblePanel", "shown"): None,
-    ("widgets/composite.py", "CollapsiblePanel", "content_area"): None,
-    ("widgets/composite.py", "CollapsiblePanel", "toggle_button"): None,
 }
 
 

@@ -1,8 +1,8 @@
-"""Small versions of chimerax.ui.MainToolWindow and of two of chimerax.ui.widgets."""
+"""Small versions of chimerax.ui.MainToolWindow and of one of chimerax.ui.widgets."""
 
 from chimerax.core.models import ADD_MODELS, REMOVE_MODELS
 from Qt.QtCore import QTimer, Signal
-from Qt.QtWidgets import QFrame, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+from Qt.QtWidgets import QMenu, QPushButton, QWidget
 
 
 class MainToolWindow:
@@ -89,29 +89,3 @@ class ModelMenuButton(QPushButton):
             QTimer.singleShot(0, self.value_changed.emit)
         else:
             self.value_changed.emit()
-
-
-class CollapsiblePanel(QWidget):
-    """A title that opens and closes what is below it; closed at first."""
-
-    def __init__(self, parent=None, title="", margins=None):
-        super().__init__(parent)
-        layout = QVBoxLayout(self)
-        self.toggle_button = QToolButton(self)
-        self.toggle_button.setText(title)
-        self.toggle_button.clicked.connect(lambda *_: self.toggle_panel_display())
-        self.content_area = QFrame(self)
-        QVBoxLayout(self.content_area)
-        self.content_area.setMaximumHeight(0)
-        layout.addWidget(self.toggle_button)
-        layout.addWidget(self.content_area)
-
-    @property
-    def shown(self):
-        """Whether the panel is open."""
-        return self.content_area.maximumHeight() > 0
-
-    def toggle_panel_display(self, checked=None):
-        """Open or close the panel."""
-        checked = not self.shown if checked is None else checked
-        self.content_area.setMaximumHeight(self.content_area.sizeHint().height() if checked else 0)
