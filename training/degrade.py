@@ -93,11 +93,11 @@ def signal(
     place = at_atoms(smooth_field(rng, n, rng.uniform(10, 30)), xyz)
     other = at_atoms(smooth_field(rng, n, rng.uniform(10, 30)), xyz)
     unit = (d / 3.5) ** 2
-    delta = rng.uniform(3, 25) * relative + rng.uniform(5, 35) * (0.8 * place + 0.6 * other)
+    delta = rng.uniform(3, 30) * relative + rng.uniform(5, 42) * (0.8 * place + 0.6 * other)
     delta = unit * (delta + rng.uniform(0, 30) * (atoms.side > 0))
     delta = np.clip(delta - np.median(delta), -60 * unit, 200 * unit)
 
-    weak = min(0.6, 0.13 * np.exp(rng.normal(0, 0.65)))
+    weak = min(0.6, 0.13 * np.exp(rng.normal(0, 0.8)))
     strength = np.exp(-weak * (place + rng.uniform(0, 0.5) * relative)).clip(0.1, 2).astype(np.float32)
     strength[atoms.side > 0] *= rng.uniform(0.68, 1.05)
     strength[atoms.side == 2] *= rng.uniform(-0.1, 0.8)  # radiation; negative charge scatters less
@@ -106,8 +106,9 @@ def signal(
     # whole stretches that moved too much to be seen leave the map and the target alike
     absent = np.zeros(len(xyz), bool)
     if rng.random() < 0.25:
-        absent = at_atoms(smooth_field(rng, n, 20), xyz) > 1.6
-        strength[absent] = 0
+        gone = at_atoms(smooth_field(rng, n, 20), xyz) > 1.6
+        if gone.mean() < 0.5:
+            absent, strength[gone] = gone, 0
     weights = atoms.weights * np.interp(atoms.weights, ELECTRONS, SCATTERING) * strength
 
     # effective B-factor after the depositor's sharpening: amplitude at the resolution limit is exp(-fall)
@@ -171,7 +172,7 @@ def deposit(
     noise_to_signal *= np.exp(rng.uniform(2, 9) * np.clip(q / limit - 0.9, 0, 1))
     # noise fills the box, but the FSC is read inside the molecule's mask
     # noise does not know the dip that proteins have at 6 Å: it follows the signal's spectrum smoothed
-    smooth = np.exp(ndimage.gaussian_filter1d(np.log(power + 1e-9 * power.max()), 0.06 * n))
+    smooth = np.exp(ndimage.gaussian_filter1d(np.log(power + 1e-9 * power.max()), 0.09 * n))
     noise_power = smooth * noise_to_signal / max(float(molecule.mean()), 0.05)
     beyond = q > 1.15 / d  # past the limit the signal's shells are empty; the noise goes on smoothly
     if beyond.any():
@@ -181,9 +182,11 @@ def deposit(
     amplitude = np.sqrt(noise_power / n**3)
     total = spectrum + fft.rfftn(noise) * amplitude[shell].astype(np.float32)
 
-    if rng.random() < 0.85:  # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) is 1 / sqrt(1 + N/S)
+    weighted = rng.random() < 0.9
+    if weighted:  # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) is 1 / sqrt(1 + N/S)
         total *= (1 / np.sqrt(1 + noise_to_signal))[shell].astype(np.float32)
-    cut, kind = rng.uniform(0.88, 1.25) / d, rng.random()
+    # who does not weight has to cut the noise off
+    cut, kind = rng.uniform(0.85, 1.12 if weighted else 1.0) / d, rng.uniform(0, 1 if weighted else 0.92)
     radius = np.sqrt(q2)
     if kind < 0.45:
         total *= np.clip(0.5 + (cut - radius) / rng.uniform(0.01, 0.06), 0, 1)

@@ -1,4 +1,4 @@
-"""How close simulated maps are to deposited ones: spectra, densities, local statistics, and a classifier.
+"""How close simulated maps are to deposited ones: spectra, densities, local agreement with the model, and a classifier.
 
     python -m training.realism --data ../shared/data --out docs/images/realism.png
 
@@ -21,7 +21,7 @@ from scipy import fft, ndimage
 from superem.core.normalise import robust
 from superem.core.resample import resample
 
-from . import pairs, simulate
+from . import agreement, pairs, simulate
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .metrics.fsc import soft_mask
 from .metrics.grid import pearson, spatial_frequency
@@ -42,6 +42,12 @@ STATISTICS = (
     "deviation outside", "share of zeros outside", "local deviation", "spread of local deviation",
     "correlation with model", *(f"power at {a}-{b}/d" for a, b in BANDS),
 )  # fmt: skip
+
+#: Of a whole map: where its FSC with the model falls, as frequency times resolution, and how both agree from place to place.
+WHOLE = ("FSC = 0.5 at", "FSC = 0.143 at", *agreement.LOCAL)
+#: Frequencies times resolution at which the FSC is printed, and percentiles of everything.
+PRINTED = (0.35, 0.55, 0.75, 0.95, 1.15)
+QUANTILES = (10, 25, 50, 75, 90)
 
 #: Curves (maps, bins) or statistics (maps,) by name.
 Measured = dict[str, np.ndarray]
@@ -208,34 +214,74 @@ def inside_share(values: np.ndarray, reference: np.ndarray) -> float:
     return float(((values >= low) & (values <= high))[known].mean())
 
 
-def table(real: dict[str, np.ndarray], fake: dict[str, np.ndarray]) -> str:
-    """Rows of each statistic: medians, bands, and how much of either kind lies in the other's 5 to 95 % band."""
-    head = ("statistic", "deposited: median (range)", "simulated: median (5-95 %)", "dep. in sim.", "sim. in dep.")
-    lines = ["{:28s} {:>28s} {:>30s} {:>13s} {:>13s}".format(*head)]
+def crossing(curve: np.ndarray, threshold: float) -> float:
+    """Frequency times resolution at which an FSC on `SHELLS` first falls below `threshold`; the last shell if it never does."""
+    below = np.flatnonzero(curve < threshold)
+    if below.size == 0:
+        return float(SHELLS[-1])
+    i = int(below[0])
+    if i == 0:
+        return float(SHELLS[0])
+    part = (curve[i - 1] - threshold) / (curve[i - 1] - curve[i])
+    return float(SHELLS[i - 1] + part * (SHELLS[i] - SHELLS[i - 1]))
+
+
+def quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`QUANTILES` of `values` (maps,), undefined ones left out, each counting by its weight."""
+    known = np.isfinite(values)
+    values, weights = values[known], weights[known]
+    order = np.argsort(values)
+    middle = np.cumsum(weights[order]) - 0.5 * weights[order]
+    return np.interp(np.array(QUANTILES) / 100, middle / weights.sum(), values[order])
+
+
+def table(real: Measured, fake: Measured, groups: list[str]) -> str:
+    """Rows of each statistic: quantiles of both kinds, and how much of either lies in the other's 5 to 95 % band.
+
+    Of deposited maps, of the proteins in `groups`, every protein counts alike.
+    """
+    share = np.array([1 / groups.count(g) for g in groups])
+    percent = "  ".join(f"{q:3d} %" for q in QUANTILES)
+    lines = [f"{'statistic':26s} {'deposited:':>10s} {percent} | simulated: {percent} | dep. in sim., sim. in dep."]
+
+    def add(name: str, r: np.ndarray, f: np.ndarray) -> None:
+        one, two = (
+            " ".join(f"{x:6.2f}" for x in quantiles(v, w)) for v, w in ((r, share), (f, np.ones(len(f))))
+        )
+        lines.append(f"{name:26s} {'':10s} {one} | {'':10s} {two} | {_shares(r, f)}")
+
     for name in real:
         r, f = real[name], fake[name]
-        shares = f"{100 * inside_share(r, f):12.0f}% {100 * inside_share(f, r):12.0f}%"
         if r.ndim == 1:
-            low, high = np.nanpercentile(f, [5, 95])
-            one = f"{np.nanmedian(r):.2f} ({np.nanmin(r):.2f} to {np.nanmax(r):.2f})"
-            two = f"{np.nanmedian(f):.2f} ({low:.2f} to {high:.2f})"
-        else:
-            one = two = f"{r.shape[1]} bins"
-        lines.append(f"{name:28s} {one:>28s} {two:>30s} {shares}")
+            add(name, r, f)
+            continue
+        lines.append(f"{name:26s} {r.shape[1]} bins of each map{'':80s} | {_shares(r, f)}")
+        if r.shape[1] == len(SHELLS):
+            for q in PRINTED:
+                k = int(np.argmin(np.abs(SHELLS - q)))
+                add(f"  at {SHELLS[k]:.2f} of the limit", r[:, k], f[:, k])
     return "\n".join(lines)
 
 
+def _shares(real: np.ndarray, fake: np.ndarray) -> str:
+    return f"{100 * inside_share(real, fake):4.0f} % {100 * inside_share(fake, real):4.0f} %"
+
+
 def measure(rng: np.random.Generator, samples: list[Sample], cubes: int) -> tuple[Measured, Measured, list[np.ndarray]]:
-    """Curves (maps, bins) and medians over cubes (maps,) by name, and the statistics of each map's cubes."""
+    """Curves (maps, bins), figures of each map or medians over its cubes (maps,) by name, and its cubes' statistics."""
     amplitude, correlation = (np.array(c) for c in zip(*map(spectra, samples), strict=True))
     curves = {
         "amplitude / model's": amplitude,
         "FSC with the model": correlation,
         "density histogram": np.array([histogram(s) for s in samples]),
+        "local correlation": np.array([agreement.local_correlation(s.lr, s.hr, s.resolution) for s in samples]),
     }
+    limits = np.array([[crossing(c, t) for t in (0.5, 0.143)] for c in correlation])
+    local = np.array([agreement.local_fit(rng, s.lr, s.hr, s.resolution) for s in samples])
+    whole = dict(zip(WHOLE, np.hstack([limits, local]).T, strict=True))
     each = [statistics(rng, s, cubes) for s in samples]
     medians = np.array([np.nanmedian(c, axis=0) for c in each])
-    return curves, dict(zip(STATISTICS, medians.T, strict=True)), each
+    return curves, {**whole, **dict(zip(STATISTICS, medians.T, strict=True))}, each
 
 
 def main() -> None:
@@ -252,9 +298,8 @@ def main() -> None:
     fake = simulated(rng, load_structures(options.data / "structures", Path("build/structures.npz")), options.count)
     curves, medians, cubes = measure(rng, list(real.values()), 3 * options.cubes)
     fake_curves, fake_medians, fake_cubes = measure(rng, fake, options.cubes)
-    print(table({**curves, **medians}, {**fake_curves, **fake_medians}))
-
     groups = [s.group for s in real.values()]
+    print(table({**curves, **medians}, {**fake_curves, **fake_medians}, groups))
     score, each, weights = accuracy(rng, cubes, fake_cubes, groups)
     inside = [i for i, name in enumerate(STATISTICS) if "outside" not in name]
     within = accuracy(rng, [c[:, inside] for c in cubes], [c[:, inside] for c in fake_cubes], groups)[0]

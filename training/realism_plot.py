@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from .agreement import PERCENTILES, WINDOW
 from .realism import DENSITIES, SHELLS, Measured
 
 SIMULATED, LIGHT, RANGE = "#3b6fb6", "#a9c4e6", (2.6, 5.2)
@@ -33,29 +34,33 @@ def draw(out: Path, resolutions: list[float], real: Kind, fake: Kind, scores: tu
     scores
         The classifier's accuracy on proteins left out, with and without the statistics outside of the molecule.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(11, 8.2), layout="constrained")
+    figure, axes = plt.subplot_mosaic(
+        [["amplitude", "fsc", "strips"], ["density", "local", "strips"]], figsize=(16, 8.4), layout="constrained"
+    )
     middles = (DENSITIES[1:] + DENSITIES[:-1]) / 2
     panels = (
-        (axes[0, 0], "amplitude / model's", SHELLS, "frequency × resolution", "|F map| / |F model|, 1 at low frequency"),
-        (axes[0, 1], "FSC with the model", SHELLS, "frequency × resolution", "FSC with the model, soft mask"),
-        (axes[1, 0], "density histogram", middles, "density within 2 Å of an atom, network units", "share of voxels per unit"),
-    )
+        (axes["amplitude"], "amplitude / model's", SHELLS, "frequency × resolution", "|F map| / |F model|, 1 at low frequency"),
+        (axes["fsc"], "FSC with the model", SHELLS, "frequency × resolution", "FSC with the model, soft mask"),
+        (axes["density"], "density histogram", middles, "density within 2 Å of an atom, network units", "share of voxels"),
+        (axes["local"], "local correlation", PERCENTILES, "percentile of the map's voxels on atoms",
+         f"correlation of LR with HR at its resolution, windows of {WINDOW} Å"),
+    )  # fmt: skip
     colour = plt.get_cmap("plasma_r")
     for ax, name, x, below, beside in panels:
         _bands(ax, x, fake[0][name])
         for curve, d in zip(real[0][name], resolutions, strict=True):
             ax.plot(x, curve, lw=1, color=colour(0.15 + 0.85 * (d - RANGE[0]) / (RANGE[1] - RANGE[0])))
         ax.set(xlabel=below, ylabel=beside)
-    axes[0, 0].set(yscale="log", ylim=(5e-3, 4))
-    axes[0, 1].axhline(0.5, color="0.6", lw=0.8, ls=":")
-    for ax in axes[0]:
+    axes["amplitude"].set(yscale="log", ylim=(5e-3, 4))
+    axes["fsc"].axhline(0.5, color="0.6", lw=0.8, ls=":")
+    for ax in (axes["amplitude"], axes["fsc"]):
         ax.axvline(1, color="0.6", lw=0.8, ls=":")
-    axes[0, 0].legend(loc="lower left", fontsize=9)
+    axes["amplitude"].legend(loc="lower left", fontsize=9)
     bar = figure.colorbar(
-        plt.cm.ScalarMappable(plt.Normalize(*RANGE), plt.get_cmap("plasma_r")), ax=axes[0, 1], pad=0.02, shrink=0.9
+        plt.cm.ScalarMappable(plt.Normalize(*RANGE), plt.get_cmap("plasma_r")), ax=axes["fsc"], pad=0.02, shrink=0.9
     )
     bar.set_label("deposited map, a line each: resolution (Å)")
-    _strips(axes[1, 1], real[1], fake[1])
+    _strips(axes["strips"], real[1], fake[1])
     figure.suptitle(
         f"{len(resolutions)} deposited train maps, {len(next(iter(fake[1].values())))} simulated ones. A classifier tells their"
         f" cubes apart\nwith {100 * scores[0]:.0f} % accuracy, {100 * scores[1]:.0f} % by what is inside the molecule"

@@ -53,7 +53,7 @@ def test_a_seed_gives_the_same_pair_again(atoms):
 
 
 def test_the_fsc_with_the_model_is_a_half_near_the_stated_resolution(atoms):
-    """Over many draws: high at twice the resolution length, near 0.5 at it, low beyond it."""
+    """Over many draws: high at twice the resolution length, 0.15 to 0.6 at it as in deposited train maps, low beyond it."""
     at = {0.5: [], 1.0: [], 1.5: []}
     for seed in range(12):
         pair = simulate.simulate(np.random.default_rng(seed), atoms)
@@ -64,7 +64,7 @@ def test_the_fsc_with_the_model_is_a_half_near_the_stated_resolution(atoms):
             values.append(curve[min(round(factor * len(lr) / pair.resolution), len(lr) // 2)])
     medians = {factor: np.median(values) for factor, values in at.items()}
     assert medians[0.5] > 0.75
-    assert 0.25 < medians[1.0] < 0.75
+    assert 0.15 < medians[1.0] < 0.6
     assert medians[1.5] < medians[1.0] - 0.1
 
 

@@ -1,0 +1,77 @@
+"""How a map and its model agree from place to place: what sets deposited maps apart from a model with noise on it.
+
+The model's density is brought to the map's amplitudes, shell by shell; in Gaussian windows the map is then fitted by the
+model times a strength, shifted. Noise makes strengths and shifts at low frequency differ from those at high frequency, while a
+part of the molecule that is weak, or that the model has misplaced, is so at both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft, ndimage
+
+from .density import SIGMA_PER_RESOLUTION
+from .metrics.grid import spatial_frequency
+
+#: Edge (Å) of the windows of the local correlation.
+WINDOW = 9
+#: Percentiles over a molecule's voxels that describe the local correlation.
+PERCENTILES = np.arange(5, 96, 5)
+#: Bands of frequency times resolution, and the sigma (Å) of the windows, in which strengths and shifts are fitted.
+BANDS = ((0.2, 0.6), (0.65, 1.05))
+SIGMA = 4.0
+#: HR density (network units) above which a voxel lies on atoms.
+ON_ATOMS = 0.5
+LOCAL = ("strength varies, low", "strength varies, high", "strength low ~ high", "displacement, Å")
+
+
+def local_correlation(lr: np.ndarray, hr: np.ndarray, resolution: float) -> np.ndarray:
+    """`PERCENTILES`, over voxels on atoms, of the correlation of LR with HR at LR's resolution (Å) in `WINDOW` Å."""
+    a, b = lr.astype(float), ndimage.gaussian_filter(hr.astype(float), resolution * SIGMA_PER_RESOLUTION)
+
+    def mean(x: np.ndarray) -> np.ndarray:
+        return ndimage.uniform_filter(x, WINDOW)
+
+    covariance = mean(a * b) - mean(a) * mean(b)
+    variances = (mean(a * a) - mean(a) ** 2) * (mean(b * b) - mean(b) ** 2)
+    return np.percentile((covariance / np.sqrt(np.maximum(variances, 1e-12)))[hr > ON_ATOMS], PERCENTILES)
+
+
+def local_fit(rng: np.random.Generator, lr: np.ndarray, hr: np.ndarray, resolution: float, count: int = 80) -> np.ndarray:
+    """`LOCAL` of a map: how strengths (ln) vary in either band, their correlation, and misplacement (Å a component).
+
+    The last one is the root of the covariance of the shifts at low and at high frequency, to which noise adds nothing;
+    its sign is kept.
+    """
+    q = spatial_frequency(lr.shape, (1.0, 1.0, 1.0)) * resolution
+    f, g = fft.rfftn(lr), fft.rfftn(hr)
+    shell = (q / 0.08).astype(int).ravel()
+    reach = int(2 * SIGMA)
+    centres = np.argwhere(np.pad(hr, reach) > ON_ATOMS)
+    centres = centres[rng.choice(len(centres), min(count, len(centres)), replace=False)]
+    fits = []
+    for low, high in BANDS:
+        band = np.clip((q - low) / 0.05 + 0.5, 0, 1) * np.clip((high - q) / 0.05 + 0.5, 0, 1)
+        cross, power = (np.bincount(shell, (v * band).ravel()) for v in ((f * g.conj()).real, np.abs(g) ** 2))
+        match = np.maximum(cross, 0) / (power + 1e-9)
+        pair = [fft.irfftn(x * band, s=lr.shape) for x in (f, g * match[shell].reshape(q.shape))]
+        fits.append(_fit(np.pad(pair[0], reach), np.pad(pair[1], reach), centres, reach))
+    (one, shift_one), (two, shift_two) = fits
+    covariance = float((shift_one * shift_two).mean())
+    return np.array([one.std(), two.std(), np.corrcoef(one, two)[0, 1], np.sign(covariance) * np.sqrt(abs(covariance))])
+
+
+def _fit(lr: np.ndarray, model: np.ndarray, centres: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms of strengths (m,) and shifts (m, 3) zyx of `lr` against `model` round (m, 3) voxels, less their medians."""
+    near = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (4 * SIGMA**2))  # root of the Gaussian's weights
+    weight = (near[:, None, None] * near[:, None] * near).ravel()
+    parts = np.stack([model, *np.gradient(model)])
+    found = np.empty((len(centres), 4))
+    for row, centre in zip(found, centres, strict=True):
+        at = tuple(slice(c - reach, c + reach + 1) for c in centre)
+        design = parts[(slice(None), *at)].reshape(4, -1).T
+        solution = np.linalg.lstsq(design * weight[:, None], lr[at].ravel() * weight, rcond=None)[0]
+        strength = max(solution[0], 0.15)
+        row[0], row[1:] = np.log(strength), np.clip(-solution[1:] / strength, -1.5, 1.5)
+    found -= np.median(found, axis=0)
+    return found[:, 0], found[:, 1:]
