@@ -28,12 +28,13 @@ def export(run: Path, out: Path, **card: object) -> Card:
     network = nets.build(config["architecture"], **config["options"])
     network.load_state_dict(state["average"])
     training = {
-        "steps": state["step"],
-        "hours": round(state["seconds"] / 3600, 2),
+        "steps": state["step"] + state["before"]["steps"],
+        "hours": round((state["seconds"] + state["before"]["seconds"]) / 3600, 2),
+        "batch": config["batch"],
         "tile_edge": config["size"],
         "objective": config["objective"],
         "share_of_real_tiles": config["real"],
-        "threads": config["threads"],
+        "device": config["device"],
         "data": "docs/training.md",
     }
     written = Card(

@@ -80,8 +80,9 @@ class Run:
         torch.manual_seed(options.seed)
         self.network = nets.build(options.architecture, **options.options).to(options.device)
         self.network.to(memory_format=torch.channels_last_3d)
+        self.before = {"steps": 0, "seconds": 0.0}  # of the run that this one is a fork of
         if options.start_from:
-            self.network.load_state_dict(first_weights(options.start_from))
+            self.begin_from(options.start_from)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), options.rate)
         self.critic = Critic(options) if options.adversarial else None
@@ -95,12 +96,24 @@ class Run:
             parts |= {"critic": self.critic.network, "critic_optimiser": self.critic.optimiser}
         return parts
 
+    def begin_from(self, source: str) -> None:
+        """Take weights of a bundled model or a weights file; or the average of a run's state.pt, and count on from it."""
+        if not source.endswith(".pt"):
+            self.network.load_state_dict(load(source).network.state_dict())
+            return
+        state = torch.load(source, weights_only=True, map_location="cpu")
+        self.network.load_state_dict(state["average"])
+        self.before = {key: state[own] + state["before"][key] for key, own in (("steps", "step"), ("seconds", "seconds"))}
+
     def save(self) -> None:
         """Write state.pt at once, so that an interrupted save loses nothing."""
         state = {name: part.state_dict() for name, part in self._parts().items()}
         config = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self.options).items()}
         partial = self.folder / "state.part"
-        torch.save(state | {"step": self.step, "seconds": self.seconds, "config": config}, partial)
+        on = self.options.device
+        config["device"] = torch.cuda.get_device_name(on) if on.startswith("cuda") else f"{self.options.threads} CPU thread(s)"
+        own = {"step": self.step, "seconds": self.seconds, "before": self.before, "config": config}
+        torch.save(state | own, partial)
         os.replace(partial, self.folder / "state.pt")
 
     def restore(self) -> None:
@@ -108,7 +121,7 @@ class Run:
         state = torch.load(self.folder / "state.pt", weights_only=True)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
 
     def rate(self) -> float:
         """Learning rate at this step and time."""
@@ -146,13 +159,6 @@ class Run:
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
         self.step += 1
         return {name: part.detach() for name, part in parts.items()}
-
-
-def first_weights(source: str) -> dict[str, torch.Tensor]:
-    """Weights to begin with: of a bundled model, a weights file, or the average of a run's state.pt."""
-    if source.endswith(".pt"):
-        return torch.load(source, weights_only=True, map_location="cpu")["average"]
-    return load(source).network.state_dict()
 
 
 class Critic:

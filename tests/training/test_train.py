@@ -175,6 +175,8 @@ def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, filled_pool):
     assert state["step"] >= 3
     fork = train(tmp_path / "fork", filled_pool, "--steps", "1", "--start-from", str(tmp_path / "runs/tiny/state.pt"))
     assert fork.returncode == 0, fork.stderr
+    card = export(tmp_path / "fork" / "runs" / "tiny", tmp_path / "tiny.safetensors", name="tiny", tile=32, margin=4)
+    assert card.training["steps"] == state["step"] + 1
 
 
 def test_the_cache_of_structures_is_renewed_with_their_list(tmp_path, atoms):
