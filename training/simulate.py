@@ -164,15 +164,15 @@ def _with_ligand(rng: np.random.Generator, atoms: Atoms) -> Atoms:
     u = _random_turn(rng).as_matrix()[0]
     start = atoms.coordinates[np.argmax((atoms.coordinates - middle) @ u)] + 3.5 * u
     count = int(rng.integers(8, 41))
-    steps = rng.standard_normal((count, 3)) + rng.uniform(0, 1) * u
-    steps *= 1.5 / np.linalg.norm(steps, axis=1, keepdims=True)
+    drift = rng.uniform(0, 1) * u
     places = np.zeros((count, 3))
     for i in range(1, count):
-        tried = places[max(0, i - int(rng.integers(1, 4)))] + steps[i]
-        crowd = places[:i] - tried
-        # pushed off what is nearer than two bonds apart
-        near = np.linalg.norm(crowd, axis=1) < 1.3
-        places[i] = tried - crowd[near].sum(0) if near.any() else tried
+        parent = max(0, i - int(rng.integers(1, 4)))
+        bonds = rng.standard_normal((8, 3)) + drift
+        tried = places[parent] + 1.5 * bonds / np.linalg.norm(bonds, axis=1, keepdims=True)
+        others = np.delete(places[:i], parent, axis=0)
+        room = np.linalg.norm(tried[:, None] - others, axis=2).min(axis=1, initial=9.0)
+        places[i] = tried[np.argmax(room)]
     weights = rng.choice([6.0, 7.0, 8.0, 15.0], count, p=[0.62, 0.08, 0.27, 0.03])
     b = np.full(count, np.percentile(atoms.b_factors, rng.uniform(30, 95)))
     chain, side = np.full(count, atoms.chains[0]), np.zeros(count, np.uint8)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from training import realism, simulate
+from training import agreement, degrade, realism, simulate
+from training.density import SIGMA_PER_RESOLUTION
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,56 @@ def test_shares_inside_a_band_are_counted():
     assert realism.inside_share(values, reference) == pytest.approx(3 / 5)
 
 
+def test_quantiles_count_every_protein_alike():
+    """Three maps of one protein weigh as much as the only one of another; what is undefined does not count."""
+    values = np.array([1.0, 1.0, 1.0, 5.0, np.nan])
+    found = realism.quantiles(values, np.array([1 / 3, 1 / 3, 1 / 3, 1.0, 1.0]))
+    assert found[0] == pytest.approx(1) and found[-1] == pytest.approx(5)
+    assert 1.5 < found[2] < 4
+    assert realism.quantiles(values, np.ones(5))[2] == pytest.approx(1)
+
+
+def test_an_fsc_crosses_its_threshold_where_a_line_does():
+    """Linear between shells; the ends where it never falls or never is above."""
+    line = np.linspace(1, 0, len(realism.SHELLS))
+    middle = (realism.SHELLS[0] + realism.SHELLS[-1]) / 2
+    assert realism.crossing(line, 0.5) == pytest.approx(middle)
+    assert realism.crossing(np.ones(len(line)), 0.5) == realism.SHELLS[-1]
+    assert realism.crossing(np.zeros(len(line)), 0.5) == realism.SHELLS[0]
+
+
+def test_local_correlation_is_one_for_the_model_itself_and_falls_with_noise(hr):
+    """At the resolution that is stated, in every window."""
+    lr = ndimage.gaussian_filter(hr, 4 * SIGMA_PER_RESOLUTION)
+    assert agreement.local_correlation(lr, hr, 4.0).min() > 0.999
+    noise = 0.3 * np.random.default_rng(0).standard_normal(hr.shape).astype(np.float32)
+    assert np.median(agreement.local_correlation(lr + noise, hr, 4.0)) < 0.9
+
+
+def test_strength_that_varies_is_told_from_noise(hr):
+    """A smooth factor shows at both frequencies alike; noise of the same size does not; no factor, no variation."""
+    rng = np.random.default_rng(5)
+    field = 0.5 * degrade.smooth_field(rng, len(hr), 15)
+
+    def fit(lr):
+        return dict(zip(agreement.LOCAL, agreement.local_fit(np.random.default_rng(0), lr, hr, 4.0), strict=True))
+
+    plain, varied = fit(hr), fit(hr * np.exp(field))
+    noisy = fit(hr + 3 * ndimage.gaussian_filter(rng.standard_normal(hr.shape), 0.7))
+    assert plain["strength varies, low"] < 0.02
+    assert varied["strength varies, low"] > 0.2 and varied["strength low ~ high"] > 0.8
+    assert noisy["strength varies, high"] > 0.05 and noisy["strength low ~ high"] < 0.6
+
+
+def test_misplaced_atoms_are_measured(atoms):
+    """Two halves of a molecule moved 0.5 Å apart along x: 0.25 Å a half, and 0.25 / sqrt(3) over the three components."""
+    centred = atoms.coordinates + 32
+    apart = centred + np.where(centred[:, 2:] > 32, [0.25, 0, 0], [-0.25, 0, 0])
+    lr, hr = (simulate.target_density(at, atoms.weights, 64) for at in (apart, centred))
+    found = agreement.local_fit(np.random.default_rng(0), lr, hr, 3.5)
+    assert found[3] == pytest.approx(0.25 / np.sqrt(3), rel=0.3)
+
+
 def test_the_picture_is_drawn(atoms, hr, tmp_path):
     """From a few simulated maps on both sides: a PNG file, and a table with a row a statistic."""
     from training.realism_plot import draw
@@ -119,7 +170,7 @@ def test_the_picture_is_drawn(atoms, hr, tmp_path):
     fake = realism.simulated(rng, {"BM5": [atoms]}, 3)
     assert all(s.hr.any() for s in fake)
     curves, medians, _ = realism.measure(rng, fake, 4)
-    rows = realism.table({**curves, **medians}, {**curves, **medians}).splitlines()
-    assert len(rows) == 1 + 3 + len(realism.STATISTICS)
+    rows = realism.table({**curves, **medians}, {**curves, **medians}, ["a", "a", "b"]).splitlines()
+    assert len(rows) == 1 + 4 + 2 * len(realism.PRINTED) + len(realism.WHOLE) + len(realism.STATISTICS)
     draw(tmp_path / "docs/realism.png", [s.resolution for s in fake], (curves, medians), (curves, medians), (0.7, 0.6))
     assert (tmp_path / "docs/realism.png").read_bytes().startswith(b"\x89PNG")

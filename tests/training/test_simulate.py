@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training import simulate
+from training import degrade, simulate
 from training.density import SIGMA_PER_RESOLUTION, gaussian_density, hr_resolution
 
 
@@ -107,3 +107,84 @@ def test_noise_pairs_have_no_molecule_but_look_as_strong_as_one():
         assert not pair.hr.any()
         assert np.percentile(pair.lr.astype(np.float32), 99.9) > 0.3
         assert np.isfinite(pair.lr).all()
+
+
+def test_noise_like_a_pair_has_its_spectrum_and_none_of_its_phases(atoms):
+    """Shell by shell the same amplitudes, up to what a mask and the scale do; no correlation with the map."""
+    shares = []
+    for seed in range(8):
+        like = simulate.simulate(np.random.default_rng(seed), atoms)
+        pair = simulate.noise(np.random.default_rng(100 + seed), like)
+        assert pair.lr.shape == like.lr.shape and pair.resolution == like.resolution and not pair.hr.any()
+        a, b = (x.astype(np.float32) - x.astype(np.float32).mean() for x in (pair.lr, like.lr))
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.1
+        n = len(a)
+        q2 = simulate.frequencies(n)[0]
+        one, two = (degrade.radial_power(np.fft.rfftn(x), q2, n)[1][2 : n // 2] for x in (a, b))
+        shares.append(np.corrcoef(np.log(one), np.log(two))[0, 1])
+    assert np.median(shares) > 0.9
+
+
+def test_misplacing_keeps_bonds_and_turns_side_chains(atoms):
+    """The main chain shifts smoothly and not on the whole; a side chain turns about its bond and keeps its length."""
+    xyz = (atoms.coordinates + 32).astype(np.float32)
+    first = np.flatnonzero(np.diff(atoms.side > 0, prepend=False) & (atoms.side > 0))
+    far = 0.0
+    for seed in range(6):
+        moved = degrade.misplace(np.random.default_rng(seed), xyz, atoms.side, 64, 3.5)
+        step = moved - xyz
+        assert np.linalg.norm(step[atoms.side == 0], axis=1).max() < 3
+        bonds = [np.linalg.norm((at[first] - at[first - 3]), axis=1) for at in (xyz, moved)]
+        assert np.median(np.abs(bonds[1] - bonds[0])) < 0.15
+        assert np.abs(np.median(step, axis=0)).max() < 0.3
+        far = max(far, float(np.linalg.norm(step[atoms.side > 0], axis=1).max()))
+    assert far > 1  # some side chain is another rotamer
+
+
+def test_a_neighbour_touches_and_does_not_overlap(atoms):
+    """Chains of its own, and no atom within a bond's length."""
+    from scipy.spatial import cKDTree
+
+    for seed in range(4):
+        both = simulate._with_neighbour(np.random.default_rng(seed), atoms)
+        one, other = both.coordinates[: len(atoms)], both.coordinates[len(atoms) :]
+        nearest = cKDTree(one).query(other)[0].min()
+        assert 1 <= nearest < 25
+        assert not set(both.chains[: len(atoms)]) & set(both.chains[len(atoms) :])
+
+
+def test_a_ligand_is_in_the_map_and_in_the_target(atoms):
+    """Its atoms are real ones: bonded, not on top of each other as a rule, and beside the molecule."""
+    for seed in range(4):
+        both = simulate._with_ligand(np.random.default_rng(seed), atoms)
+        ligand = both.coordinates[len(atoms) :]
+        assert 8 <= len(ligand) <= 40
+        gaps = np.linalg.norm(ligand[:, None] - ligand, axis=2) + 9 * np.eye(len(ligand))
+        assert np.median(gaps.min(axis=1)) == pytest.approx(1.5, abs=0.25)
+        target = simulate.target_density(both.coordinates[len(atoms) :] - ligand.mean(0) + 20, both.weights[len(atoms) :], 40)
+        assert target.max() > 0.3
+
+
+def test_detergent_lies_round_the_molecule_and_not_in_it():
+    """Nothing in the middle of the molecule, something beside it, and no detail."""
+    k, j, i = np.indices((64, 64, 64)) - 32
+    molecule = (i * i + j * j + k * k < 14**2).astype(np.float32)
+    for seed in range(4):
+        density = degrade.belt(np.random.default_rng(seed), molecule)
+        assert density[30:35, 30:35, 30:35].max() < 1e-3
+        assert 0.02 < density.max() < 0.5
+        power = degrade.radial_power(np.fft.rfftn(density), degrade.frequencies(64)[0], 64)[1]
+        assert power[22:32].max() < 1e-3 * power[1:4].max()
+
+
+def test_a_map_can_be_worse_along_one_direction():
+    """Factors are 1 at the origin and at most 1 elsewhere, and differ along the axes of a shell."""
+    n = 48
+    spread = []
+    for seed in range(8):
+        factor = degrade.directional(np.random.default_rng(seed), n, 3.5)
+        assert factor.shape == (n, n, n // 2 + 1)
+        assert factor[0, 0, 0] == pytest.approx(1, abs=1e-6) and 0 <= factor.min() and factor.max() <= 1 + 1e-6
+        shell = np.abs(np.sqrt(degrade.frequencies(n)[0]) * n - 14) < 0.5
+        spread.append(np.ptp(factor[shell]))
+    assert min(spread) > 0.1
