@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import re
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -51,17 +52,17 @@ def count(number: int) -> str:
 def compute(training: dict) -> str:
     """How much was trained, beside the paper's."""
     epochs, cubes, voxels = PAPER
-    paper = f"the paper's {epochs} epochs over {cubes:,} cubes of 25³ ({epochs * cubes * voxels:.2g} voxels)"
+    paper = f"the paper's {epochs} epochs over {cubes:,} cubes of 25³ ({epochs * cubes * voxels / 1e9:.3g} billion voxels)"
     if not all(key in training for key in ("steps", "batch", "tile_edge")):
         return f"the weights file does not record how many voxels were seen; {paper} are the measure."
     seen = training["steps"] * training["batch"] * training["tile_edge"] ** 3
-    return (f"{training['steps']:,} steps of {training['batch']} tiles of {training['tile_edge']}³ voxels are {seen:.2g} voxels, "
-            f"{100 * seen / (epochs * cubes * voxels):.2g} % of {paper}.")
+    return (f"{training['steps']:,} steps of {training['batch']} tiles of {training['tile_edge']}³ are {seen / 1e9:.3g} billion "
+            f"voxels, {100 * seen / (epochs * cubes * voxels):.2g} % of {paper}.")
 
 
 def trained(training: dict) -> str:
     """What the weights file records of its training, in words; what it lacks is left out."""
-    device = training.get("device") or (f"{training['threads']} CPU thread(s)" if "threads" in training else None)
+    device = training.get("device") or (f"the CPU, threads: {training['threads']}" if "threads" in training else None)
     parts = [
         f"{training['steps']:,} steps" if "steps" in training else "",
         f"{training['hours']:g} hours" + (f" on {device}" if device else "") if "hours" in training else "",
@@ -85,13 +86,11 @@ def repeated(groups: list[str], maps: int) -> str:
                     for group, n in times.items() if n > 1)
 
 
-def verdict(outcome: dict, label: str) -> str:
-    """Which bars are missed."""
+def verdict(outcome: dict, label: str) -> dict[str, str]:
+    """How many bars there are, how many are reached, and which are missed."""
     judged = bars(outcome, label)
-    missed = [" ".join(text.split()) for text, _, met in judged if not met]
-    if not missed:
-        return f"All {len(judged)} bars are reached."
-    return f"Of {len(judged)} bars {len(judged) - len(missed)} are reached; missed are: {'; '.join(missed)}."
+    missed = [text.strip() for text, _, met in judged if not met]
+    return {"bar_count": str(len(judged)), "reached": str(len(judged) - len(missed)), "missed": "; ".join(missed) or "none"}
 
 
 def losers(outcome: dict, label: str) -> list[str]:
@@ -133,14 +132,22 @@ def facts(outcome: dict, model: Model) -> dict[str, str]:
         "structures": f"{len(rows(IDS / 'structures.csv')):,}", "train_maps": count(len(used)),
         "train_proteins": count(len({row["group"] for row in used})), "maps": count(len(names)),
         "proteins": count(len(set(groups))), "repeated": repeated(groups, len(names)), "command": outcome["command"],
-        "means": summary_table(outcome), "bars": reach_table(outcome), "verdict": verdict(outcome, card.name),
-        "groups": "\n\n".join(group_tables(outcome)), "controls": "\n\n".join(controls) or "They were not run.",
-    }
+        "means": summary_table(outcome), "bars": reach_table(outcome),
+        "groups": "\n\n".join(group_tables(outcome)), "controls": "\n\n".join(controls) or "The controls were not run.",
+    } | verdict(outcome, card.name)
 
 
 def tidy(text: str) -> str:
-    """No trailing blanks, no more than one empty line, one at the end of the file."""
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
+    """No more than one empty line, and prose in lines of some 120 characters; tables, commands and headings stay as they are."""
+    blocks = [block.strip("\n") for block in re.split(r"\n{2,}", text)]
+    return "\n\n".join(block if block.startswith(("|", "    ", "#", "!")) else flow(block) for block in blocks if block) + "\n"
+
+
+def flow(block: str) -> str:
+    """A paragraph, or the items of a list, in lines of even length."""
+    items = re.split(r"\n(?=- )", block)
+    return "\n".join(textwrap.fill(" ".join(item.split()), 120, subsequent_indent="  " * item.startswith("- "),
+                                   break_long_words=False, break_on_hyphens=False) for item in items)
 
 
 def replace_block(text: str, block: str) -> str:

@@ -21,6 +21,7 @@ from training.evaluate import main as evaluate
 from training.metrics import Reference
 from training.metrics.atoms import Atoms
 from training.metrics.cache import Cache
+from training.metrics.tables import bars
 from training.predictions import Predictor
 
 TRAINING = {"steps": 1000, "hours": 0.5, "tile_edge": 40, "batch": 20, "device": "one GPU", "objective": "fsc",
@@ -101,7 +102,17 @@ def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(folder, tmp
     assert "0.25 Å at 3 Å, 0.5 Å at 5 Å" in text
     assert "two maps of two proteins" in text and "of one protein" not in text
     assert not re.search(r"\$[a-z{]", text)
+    assert max(len(line) for line in text.splitlines() if not line.startswith(("|", "    "))) <= 120
     assert "None" not in text
+
+
+def test_bars_are_counted_and_the_missed_ones_named(folder):
+    """As the table has them."""
+    outcome = json.loads((folder / "evaluation.json").read_text())
+    judged = bars(outcome, "small")
+    found = card.verdict(outcome, "small")
+    assert int(found["bar_count"]) == len(judged) and int(found["reached"]) == sum(met for _, _, met in judged)
+    assert found["missed"].split("; ") == [text.strip() for text, _, met in judged if not met]
 
 
 def test_maps_that_got_worse_are_named(folder, tmp_path):
@@ -175,7 +186,7 @@ def test_failures_are_found_and_drawn(folder, tmp_path):
     assert f"{100 * max(c['small']['noise'] for c in outcome['controls'].values()):.1f} %" in text
     assert [line[:4] for line in text.splitlines() if line.startswith("- ")] == 4 * ["- **"]
     card_text = write(folder, tmp_path, "--failures", str(captions), "--picture", str(picture))
-    assert text.strip() in card_text and "(failures.png)" in card_text
+    assert " ".join(text.split()) in " ".join(card_text.split()) and "(failures.png)" in card_text
 
 
 def test_invented_density_is_found_away_from_atoms(folder):

@@ -144,9 +144,9 @@ def bars(outcome: dict, model: str) -> list[tuple[str, str, bool]]:
                      bool(reached >= least)))
 
     bar(f"{'mtriage' if fsc == 'd_fsc05' else 'own'} masked FSC = 0.5 finer by 0.35 Å", np.nanmean(gain(fsc, -1)), 0.35, 2)
-    bar("  on the worst map no coarser than 0.05 Å", np.nanmin(gain(fsc, -1)), -0.05, 2)
+    bar("  FSC = 0.5 on the worst map no coarser by over 0.05 Å", np.nanmin(gain(fsc, -1)), -0.05, 2)
     bar("Q-score, all atoms, +0.06", gain("q").mean(), 0.06)
-    bar("  on the worst map not down by over 0.01", gain("q").min(), -0.01)
+    bar("  Q-score on the worst map not down by over 0.01", gain("q").min(), -0.01)
     bar("cubes improved, 98 % (plain)", mean(maps, model, "improved"), 0.98)
     bar("mean cube correlation about the mean +0.05", np.nanmean(gain("cube_mean")), 0.05)
     bar("CC_mask +0.03", gain("cc_mask").mean(), 0.03)
@@ -174,6 +174,6 @@ def bars(outcome: dict, model: str) -> list[tuple[str, str, bool]]:
         ("ligand", "of a ligand's correlation kept, 90 % (worst map)", min, 0.9, 1),
     )
     for key, text, pick, limit, sign in worst if found else ():
-        reached = pick(control[key] for control in found)
+        reached = pick(value for control in found if math.isfinite(value := control[key]))
         rows.append((text, f"{100 * reached:.1f} %", bool(sign * (reached - limit) >= 0)))
     return rows
