@@ -41,6 +41,7 @@ PAPER = (100, 201_552, 25**3)
 FIGURES = (("q", "Q-score", 3, 1), ("cc_mask", "CC_mask", 3, 1), ("cc_box", "CC_box", 3, 1),
            ("cube_mean", "cubes about the mean", 3, 1), ("d_fsc05", "FSC = 0.5, Å", 2, -1),
            ("fsc05", "FSC = 0.5 (one mask), Å", 2, -1), ("d_model", "d_model, Å", 1, -1))
+DEVICES = {"cpu": "the CPU", "cuda": "one GPU"}
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -62,7 +63,7 @@ def compute(training: dict) -> str:
 
 def trained(training: dict) -> str:
     """What the weights file records of its training, in words; what it lacks is left out."""
-    device = training.get("device") or (f"the CPU, threads: {training['threads']}" if "threads" in training else None)
+    device = DEVICES.get(str(training.get("device")), training.get("device"))
     parts = [
         f"{training['steps']:,} steps" if "steps" in training else "",
         f"{training['hours']:g} hours" + (f" on {device}" if device else "") if "hours" in training else "",

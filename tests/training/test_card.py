@@ -24,7 +24,7 @@ from training.metrics.cache import Cache
 from training.metrics.tables import bars
 from training.predictions import Predictor
 
-TRAINING = {"steps": 1000, "hours": 0.5, "tile_edge": 40, "batch": 20, "device": "one GPU", "objective": "fsc",
+TRAINING = {"steps": 1000, "hours": 0.5, "tile_edge": 40, "batch": 20, "device": "cuda", "objective": "fsc",
             "share_of_real_tiles": 0.25}
 
 
