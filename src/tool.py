@@ -14,6 +14,7 @@ from .settings import panel_settings
 
 TOOL_NAME = "SuperEM"
 ESTIMATE_AFTER = 400  # ms without a change of choices
+SETTLED_AFTER = 50  # ms, for new rows of the panel to find their places
 LEAST_LINES = 20  # of text that the panel is high, however crowded the side of the window is
 
 
@@ -83,7 +84,7 @@ class SuperEMTool(ToolInstance):
         for widget in (self.jobs, self.report, self.compare):
             rows.addWidget(widget)
         rows.addStretch(1)
-        scroll = QScrollArea()
+        self._scroll = scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(inside)
@@ -95,9 +96,11 @@ class SuperEMTool(ToolInstance):
         self.caution.setMargin(6)
 
         self._timer = QTimer(parent)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(ESTIMATE_AFTER)
-        self._timer.timeout.connect(self._ask)
+        self._bringer = QTimer(parent)
+        for timer, wait, action in ((self._timer, ESTIMATE_AFTER, self._ask), (self._bringer, SETTLED_AFTER, self._brought)):
+            timer.setSingleShot(True)
+            timer.setInterval(wait)
+            timer.timeout.connect(action)
         self.form.changed.connect(self._choices_changed)
 
     # Running
@@ -110,6 +113,7 @@ class SuperEMTool(ToolInstance):
         self.remember()
         self._say("")
         run(self.session, self.form.choices.command(volume.atomspec))
+        self._bring(self.jobs)
 
     def remember(self) -> None:
         """Keep the choices for the next start of ChimeraX."""
@@ -120,6 +124,7 @@ class SuperEMTool(ToolInstance):
         if job.state == "finished":
             self._say("\n".join(line for line in job.lines if line != CAUTION))
             self.compare.compare(job.request.volume, job.result)
+            self._bring(self.report, self.compare)
         elif job.state == "failed":
             self._say(f"{job.name}: {job.error}")
         else:
@@ -129,6 +134,15 @@ class SuperEMTool(ToolInstance):
     def _say(self, text: str) -> None:
         self.report.setText(text)
         self.report.setVisible(bool(text))
+
+    def _bring(self, *widgets: Any) -> None:
+        """Scroll until these are in sight, the last one above all, once their places are settled."""
+        self._wanted = widgets
+        self._bringer.start()
+
+    def _brought(self) -> None:
+        for widget in self._wanted:
+            self._scroll.ensureWidgetVisible(widget, 0, 0)
 
     # Estimates
 
@@ -198,6 +212,7 @@ class SuperEMTool(ToolInstance):
         self.remember()
         self.compare.lay_together()
         self._timer.stop()
+        self._bringer.stop()
         self._devices.forget()
         self._foreteller.forget()
         self.jobs.forget()

@@ -83,6 +83,28 @@ def test_run_makes_a_map_in_the_background(tool, volume, result):
     assert "both enclose" in tool.report.text() and "identity" in tool.report.text()
 
 
+def test_what_matters_is_in_sight(tool, volume):
+    """In a low panel the job's row comes into sight when it runs, and the comparison when it has ended."""
+    from Qt.QtWidgets import QPushButton
+
+    def in_sight(widget):
+        return not widget.visibleRegion().isEmpty() and widget.visibleRegion().boundingRect().height() == widget.height()
+
+    tool.form.advanced.setChecked(True)
+    area = tool.tool_window.ui_area
+    area.resize(area.minimumSizeHint())
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    assert not in_sight(tool.compare.save)
+    tool.form.set_choices(type(tool.form.choices)("cpu", tool.form.choices.model, "paper"))
+    tool.run_button.click()
+    assert wait(tool.session, lambda: in_sight(tool.jobs.findChild(QPushButton)), 10)
+    jobs(tool.session)[0].cancel()
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    tool.form.set_choices(type(tool.form.choices)("cpu", tool.form.choices.model))
+    tool.run_button.click()
+    assert wait(tool.session, lambda: in_sight(tool.compare.save), 20)
+
+
 def test_report_and_caution(tool, result):
     """The line of caution stands in the panel whatever the report says."""
     from chimerax.superem.provenance import CAUTION
@@ -362,9 +384,13 @@ def test_theme_that_changes_meanwhile(tool, result):
         other.setColor(role, QColor("#00ff00"))
     QApplication.setPalette(other)
     try:
-        texts = [w for kind in (QAbstractButton, QComboBox, QLabel) for w in area.findChildren(kind) if w.isVisible()]
-        assert tool.form.advanced in texts
-        assert wait(tool.session, lambda: {w.palette().color(r).name() for w in texts for r in roles} == {"#00ff00"}, 5)
+
+        def colors():
+            texts = [w for kind in (QAbstractButton, QComboBox, QLabel) for w in area.findChildren(kind) if w.isVisible()]
+            assert tool.form.advanced in texts
+            return {w.palette().color(role).name() for w in texts for role in roles}
+
+        assert wait(tool.session, lambda: colors() == {"#00ff00"}, 5)
     finally:
         QApplication.setPalette(palette)
 
