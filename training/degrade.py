@@ -164,7 +164,7 @@ def deposit(
     q = np.arange(n + 1) / n
     # model-map FSC = 1 / sqrt(1 + N/S): it is 0.5 where N/S = 3, which is where the resolution is read
     # by half maps, and so not exactly there: models are worse than maps
-    limit = rng.uniform(0.83, 1.08) / d
+    limit = rng.uniform(0.82, 1.12) / d
     raw_b = rng.uniform(10, 25) * d * d
     noise_to_signal = 3 * np.exp(np.clip(0.5 * raw_b * (q**2 - limit**2), -20, 20))
     # errors of reconstruction keep the FSC of real pairs below 1 far below the limit
@@ -186,7 +186,7 @@ def deposit(
     if weighted:  # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) is 1 / sqrt(1 + N/S)
         total *= (1 / np.sqrt(1 + noise_to_signal))[shell].astype(np.float32)
     # who does not weight has to cut the noise off
-    cut, kind = rng.uniform(0.85, 1.12 if weighted else 1.0) / d, rng.uniform(0, 1 if weighted else 0.92)
+    cut, kind = rng.uniform(0.88, 1.17 if weighted else 1.03) / d, rng.uniform(0, 1 if weighted else 0.92)
     radius = np.sqrt(q2)
     if kind < 0.45:
         total *= np.clip(0.5 + (cut - radius) / rng.uniform(0.01, 0.06), 0, 1)

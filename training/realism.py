@@ -289,7 +289,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with maps/ and structures/")
     parser.add_argument("--out", type=Path, help="picture to write")
-    parser.add_argument("--count", type=int, default=60, help="simulated maps")
+    parser.add_argument("--count", type=int, default=120, help="simulated maps")
     parser.add_argument("--cubes", type=int, default=24, help="cubes a simulated map; three times as many a deposited one")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
