@@ -159,6 +159,7 @@ def enhance(
 def _predict(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runner, progress: Progress | None) -> np.ndarray:
     """Prediction for an array (nz, ny, nx), both in network units; zero where `mask` leaves tiles out."""
     wanted = list(tiles.chosen(mask))
+    mirror = tiles.noisy(array)
     turns = runner.rotations
     done, total = 0, len(wanted) * turns
 
@@ -174,7 +175,7 @@ def _predict(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runn
     while start < len(wanted):
         part = wanted[start : start + runner.batch_size]
         before = done
-        predicted = runner(np.stack([tiles.cut(array, plan, index) for index in part]), tick)
+        predicted = runner(np.stack([tiles.cut(array, plan, index, mirror) for index in part]), tick)
         if predicted is None:  # memory ran out; the batch size has been halved
             done = before
             continue

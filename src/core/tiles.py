@@ -166,12 +166,30 @@ def chosen(mask: np.ndarray) -> Iterator[tuple[int, int, int]]:
         yield int(k), int(j), int(i)
 
 
-def cut(array: np.ndarray, tiles: Plan, index: tuple[int, int, int]) -> np.ndarray:
-    """Tile `index` of an array, float32; what lies outside of the array is zero."""
+def noisy(array: np.ndarray) -> bool:
+    """Whether solvent noise fills the box of an array in network units: nobody masked the map."""
+    return _deviation(array) > EMPTY
+
+
+def cut(array: np.ndarray, tiles: Plan, index: tuple[int, int, int], mirror: bool = False) -> np.ndarray:
+    """Tile `index` of an array, float32; what lies outside of the array is zero, or its mirror image if `mirror` is true.
+
+    Noise that ends at the border of a box looks like a masked molecule; noise that goes on looks like noise.
+    """
+    if mirror:
+        axes = (_mirrored(int(starts[n]), size, length) for length, size, starts, n in
+                zip(array.shape, tiles.size, tiles.starts, index, strict=True))
+        return array[np.ix_(*axes)].astype(np.float32, copy=False)
     tile = np.zeros(tiles.size, np.float32)
     there, here = _overlap(array.shape, tiles, index)
     tile[here] = array[there]
     return tile
+
+
+def _mirrored(start: int, size: int, length: int) -> np.ndarray:
+    """Indices (size,) from `start` on into an axis of `length`, reflected at both of its ends."""
+    index = np.arange(start, start + size) % max(2 * length - 2, 1)
+    return np.where(index < length, index, 2 * length - 2 - index)
 
 
 def blend(out: np.ndarray, tile: np.ndarray, tiles: Plan, index: tuple[int, int, int]) -> None:

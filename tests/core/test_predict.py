@@ -12,6 +12,7 @@ from scipy import ndimage
 from superem.core import memory, predict, runner
 from superem.core.density import DensityMap, MapError
 from superem.core.devices import DeviceError
+from superem.core.normalise import NORMALISATIONS
 from superem.core.predict import Cancelled, enhance
 from superem.core.resample import resample
 from superem.core.tiles import Tiling
@@ -60,6 +61,19 @@ def test_a_network_that_looks_around_is_stitched_without_a_seam(make_model):
         wanted = blur(torch.from_numpy(density.array)[None, None])[0, 0].numpy()
     inner = (slice(3, -3),) * 3  # beyond the border lies the lowest density, which is not quite zero
     assert np.abs(done.density.array - wanted)[inner].max() < 1e-4
+
+
+def test_solvent_noise_goes_on_beyond_the_border_and_a_masked_map_does_not(make_model):
+    """What a network sees outside of the box is the noise's mirror image, or zero where the solvent is."""
+    blur = torch.nn.AvgPool3d(7, stride=1, padding=3)
+    noise = DensityMap(np.random.default_rng(0).normal(size=(40, 40, 40)))
+    masked = DensityMap(np.where(np.arange(40) < 12, noise.array, 0))
+    for density, mode in ((noise, "reflect"), (masked, "constant")):
+        scale = NORMALISATIONS["robust"](density.array)
+        wide = np.pad(scale.apply(density.array), 3, mode=mode)
+        wanted = torch.nn.AvgPool3d(7, stride=1)(torch.from_numpy(wide)[None, None])[0, 0].numpy()
+        done = enhance(density, make_model(blur), device="cpu")
+        assert np.abs(scale.apply(done.density.array) - wanted).max() < 1e-4
 
 
 def test_empty_tiles_are_skipped_and_zero_and_nothing_near_density_is(make_model, make_blob):

@@ -34,14 +34,32 @@ def test_weights_sum_to_one_everywhere_and_to_zero_in_margins(shape, tiling):
 
 
 @settings(max_examples=40, deadline=None)
-@given(shape=shapes, tiling=tilings(), seed=st.integers(0, 99))
-def test_cut_and_blended_tiles_give_the_map_back(shape, tiling, seed):
+@given(shape=shapes, tiling=tilings(), seed=st.integers(0, 99), mirror=st.booleans())
+def test_cut_and_blended_tiles_give_the_map_back(shape, tiling, seed, mirror):
     array = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     plan = tiles.plan(shape, tiling)
     out = np.zeros_like(array)
     for index in tiles.chosen(np.ones(plan.counts, bool)):
-        tiles.blend(out, tiles.cut(array, plan, index), plan, index)
+        tiles.blend(out, tiles.cut(array, plan, index, mirror), plan, index)
     assert np.abs(out - array).max() < 1e-5
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=st.tuples(*[st.integers(7, 40)] * 3), margin=st.integers(0, 6))
+def test_beyond_the_border_is_nothing_or_the_mirror_image(shape, margin):
+    array = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    plan = tiles.plan(shape, Tiling(40 + 2 * margin, 40, margin, "mean"))
+    inner = tuple(slice(0, n + 2 * margin) for n in shape)
+    assert np.array_equal(tiles.cut(array, plan, (0, 0, 0))[inner], np.pad(array, margin))
+    assert np.array_equal(tiles.cut(array, plan, (0, 0, 0), True)[inner], np.pad(array, margin, mode="reflect"))
+
+
+def test_only_a_map_that_nobody_masked_is_noisy():
+    noise = 0.1 * np.random.default_rng(0).normal(size=(30, 30, 30)).astype(np.float32)
+    assert tiles.noisy(noise)
+    noise[:, :, :16] = 0
+    assert not tiles.noisy(noise)
+    assert not tiles.noisy(np.zeros((30, 30, 30), np.float32))
 
 
 @settings(max_examples=60, deadline=None)
