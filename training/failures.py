@@ -79,10 +79,10 @@ class Result:
         """A level in the same units."""
         return float(self.units(np.array(level)))
 
-    def hr_units(self) -> np.ndarray:
-        """HR density scaled so that its own 95th percentile near the model is 1."""
-        hr = self.reference.hr.array
-        return hr / np.percentile(hr[self.reference.near], 95)
+    def own_panel(self, title: str, array: np.ndarray, z: int, level: float | None = None) -> Panel:
+        """A section at `z` on the map's own scale: from its median to its 95th percentile within 3 Å of the model."""
+        low, high = float(np.median(array)), float(np.percentile(array[self.reference.near], 95))
+        return Panel(title, (array[z] - low) / (high - low), None if level is None else (level - low) / (high - low))
 
 
 def results(cases: list[Case], predictor: Predictor, cache: Cache) -> dict[str, Result]:
@@ -127,9 +127,9 @@ def gain_row(result: Result, outcome: dict, label: str) -> Row:
         "fsc": number(before[key], 2), "fsc_after": number(after[key], 2), "cc": number(before["cc_mask"], 3),
         "cc_after": number(after["cc_mask"], 3)}, "gain")
     return Row(caption, [
-        Panel(f"{name}: input", result.units(result.case.density.array[z]), result.level_units(result.level_input)),
-        Panel("result", result.units(result.after.array[z]), result.level_units(result.level)),
-        Panel("HR, from the model", result.hr_units()[z])])
+        result.own_panel(f"{name}: input", result.case.density.array, z, result.level_input),
+        result.own_panel("result", result.after.array, z, result.level),
+        result.own_panel("HR, from the model", result.reference.hr.array, z)])
 
 
 def invented_row(found: dict[str, Result]) -> Row:
@@ -145,7 +145,7 @@ def invented_row(found: dict[str, Result]) -> Row:
     return Row(caption, [
         Panel(f"{name}: input", result.units(result.case.density.array[z]), result.level_units(result.level_input)),
         Panel("result", result.units(result.after.array[z]), level),
-        Panel("HR, from the model", result.hr_units()[z])], mark=(y, x))
+        result.own_panel("HR, from the model", result.reference.hr.array, z)], mark=(y, x))
 
 
 def worst_control(outcome: dict, label: str, key: str) -> tuple[str, float, float]:
