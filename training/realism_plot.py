@@ -41,9 +41,9 @@ def draw(out: Path, resolutions: list[float], real: Kind, fake: Kind, scores: tu
     panels = (
         (axes["amplitude"], "amplitude / model's", SHELLS, "frequency × resolution", "|F map| / |F model|, 1 at low frequency"),
         (axes["fsc"], "FSC with the model", SHELLS, "frequency × resolution", "FSC with the model, soft mask"),
-        (axes["density"], "density histogram", middles, "density within 2 Å of an atom, network units", "share of voxels"),
+        (axes["density"], "density histogram", middles, "density, network units", "share of voxels within 2 Å of an atom"),
         (axes["local"], "local correlation", PERCENTILES, "percentile of the map's voxels on atoms",
-         f"correlation of LR with HR at its resolution, windows of {WINDOW} Å"),
+         f"correlation with the model in {WINDOW} Å windows"),
     )  # fmt: skip
     colour = plt.get_cmap("plasma_r")
     for ax, name, x, below, beside in panels:
@@ -91,7 +91,7 @@ def _strips(ax: Axes, real: dict[str, np.ndarray], fake: dict[str, np.ndarray]) 
         ax.plot(at, np.full(len(at), row), "o", ms=4, mfc="none", mec="#c0392b", mew=0.9,
                 label="a deposited map" if row == 0 else None)  # fmt: skip
     ax.set(yticks=range(len(real)), yticklabels=list(real), xlim=(-3.2, 3.2), ylim=(len(real) + 0.9, -0.5),
-           xlabel="from the simulated median, in half-widths of the 5–95 % band")  # fmt: skip
+           xlabel="from the simulated median, half-widths of its 5–95 % band")  # fmt: skip
     ax.tick_params(axis="y", labelsize=8)
     ax.axvline(0, color=SIMULATED, lw=1)
     ax.legend(loc="lower right", fontsize=9)
