@@ -14,7 +14,7 @@ from .settings import panel_settings
 
 TOOL_NAME = "SuperEM"
 ESTIMATE_AFTER = 400  # ms without a change of choices
-SETTLED_AFTER = 50  # ms, for new rows of the panel to find their places
+SETTLED_AFTER = 250  # ms, for new rows of the panel, and a Volume Viewer that opens above it, to find their places
 LEAST_LINES = 20  # of text that the panel is high, however crowded the side of the window is
 
 

@@ -93,7 +93,7 @@ class ChoicesForm(QWidget):
         self._resolution.setSingleStep(0.1)
         self._resolution.setSuffix(" Å")
         self._resolution.setSpecialValueText("Found from the map")
-        self._resolution.setToolTip("The map's resolution, which decides how sharp the super-resolved map may be")
+        self._resolution.setToolTip("The map's resolution, which decides how sharp the super-resolved map is")
         self._resolution.valueChanged.connect(self.changed)
         advanced_form.addRow("Resolution", self._resolution)
         advanced_form.addRow("Orientations", self._rotations)

@@ -205,7 +205,7 @@ def test_a_prediction_is_no_sharper_than_its_input_allows(make_model):
     wanted = ndimage.gaussian_filter(density.array, 1.0, mode="constant", truncate=6)
     inner = (slice(6, -6),) * 3  # beyond the border lies solvent, which is not quite zero here
     assert np.abs(given.density.array - wanted)[inner].max() < 0.02
-    assert given.report.resolution == 4.5 and "4.5 Å allows" in given.report.summary()
+    assert given.report.resolution == 4.5 and "set for an input of 4.5 Å" in given.report.summary()
     found = enhance(density, model, skip_empty=False, device="cpu")
     assert found.report.resolution == 2.0  # an identity agrees with its input in all shells
     assert np.abs(found.density.array - density.array).max() < 1e-4
