@@ -79,9 +79,8 @@ class SuperEMTool(ToolInstance):
         buttons.addWidget(self.help_button)
         buttons.addStretch(1)
         rows.addWidget(self.form)
-        rows.addWidget(self.estimate)
-        rows.addLayout(buttons)
-        for widget in (self.jobs, self.report, self.compare):
+        rows.addLayout(buttons)  # above the estimate, whose lines come late: Run must not move under the mouse
+        for widget in (self.estimate, self.jobs, self.report, self.compare):
             rows.addWidget(widget)
         rows.addStretch(1)
         self._scroll = scroll = QScrollArea()
@@ -123,7 +122,7 @@ class SuperEMTool(ToolInstance):
     def _job_ended(self, job: Any) -> None:
         if job.state == "finished":
             self._say("\n".join(line for line in job.lines if line != CAUTION))
-            self.compare.compare(job.request.volume, job.result)
+            self.compare.take(job.request.volume, job.result)
             self._bring(self.report, self.compare)
         elif job.state == "failed":
             self._say(f"{job.name}: {job.error}")

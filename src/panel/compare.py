@@ -64,6 +64,11 @@ class Pair:
         self._run(f"hide #{hidden.id_string} models; show #{shown.id_string} models; "
                   f"transparency {self.spec} 0 target s")
 
+    def put_away(self) -> None:
+        """Hide `after`, another result having taken its place."""
+        if self.after.display:
+            self._run(f"hide #{self.after.id_string} models")
+
     def blend(self, percent: float) -> None:
         """Show both laid over each other: 0 is `before` alone, 100 `after` alone."""
         before, after = self.transparencies(percent)

@@ -56,6 +56,13 @@ class CompareBox(QGroupBox):
         self.before.value = before
         self.after.value = after
 
+    def take(self, before: Any, after: Any) -> None:
+        """Compare a new result with its input; the result before it, of the same input, is hidden lest it stay in between."""
+        last = self.pair
+        self.compare(before, after)
+        if last is not None and last.before is before and last.after is not after:
+            last.put_away()
+
     @property
     def tiled(self) -> bool:
         """Whether the maps are side by side."""

@@ -105,6 +105,21 @@ def test_what_matters_is_in_sight(tool, volume):
     assert wait(tool.session, lambda: in_sight(tool.compare.save), 20)
 
 
+def test_second_result_takes_the_place_of_the_first(tool, volume, result, monkeypatch):
+    """Two results over each other cannot be told apart: the earlier one is hidden, and that of another map is not."""
+    from chimerax.superem.panel.compare import Pair
+
+    commands = []
+    monkeypatch.setattr(Pair, "_run", lambda _pair, command: commands.append(command))  # `hide` is not in the library
+    tool.run_button.click()
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    assert tool.compare.after.value is not result and commands == [f"hide #{result.id_string} models"]
+    tool.form.map_menu.value = add_map(tool.session, name="other")
+    tool.run_button.click()
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    assert tool.compare.before.value.name == "other" and len(commands) == 1
+
+
 def test_report_and_caution(tool, result):
     """The line of caution stands in the panel whatever the report says."""
     from chimerax.superem.provenance import CAUTION
@@ -176,6 +191,16 @@ def test_estimate_before_the_run(tool, volume):
     """Time and memory are foretold before anything is run, off the main thread."""
     assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
     assert "of memory" in tool.estimate.text() and "tile" in tool.estimate.text()
+
+
+def test_run_stays_where_it_is(tool, volume):
+    """An estimate of several lines comes while the mouse is on its way to the button."""
+    tool.tool_window.ui_area.resize(480, 900)
+    assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
+    height, place = tool.estimate.height(), tool.run_button.y()
+    tool.estimate.setText(3 * tool.estimate.text())
+    assert wait(tool.session, lambda: tool.estimate.height() > height, 5)
+    assert tool.run_button.y() == place
 
 
 def test_devices_are_those_that_are_there(tool):
