@@ -90,8 +90,11 @@ class SuperEMTool(ToolInstance):
         scroll.setMinimumHeight(LEAST_LINES * scroll.fontMetrics().height())
         scroll.setMinimumWidth(inside.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width())
         outer = column(parent)
-        outer.addWidget(scroll, 1)
-        outer.addWidget(self.caution)
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        line.setFrameShadow(QFrame.Shadow.Sunken)
+        for widget, stretch in ((scroll, 1), (line, 0), (self.caution, 0)):
+            outer.addWidget(widget, stretch)
         self.caution.setMargin(6)
 
         self._timer = QTimer(parent)

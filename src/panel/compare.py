@@ -81,6 +81,14 @@ class Pair:
             volume.display = True
             volume.set_transparency(round(255 * (100 - transparency) / 100))
 
+    @property
+    def blended(self) -> int | None:
+        """Place of the blending slider that the maps stand at, in per cent; None where they are not blended."""
+        if not self.contoured:
+            return None
+        before, after = (round(100 * (1 - volume.surfaces[0].rgba[3])) for volume in self.maps)
+        return before if abs(before + after - 100) <= 1 else None
+
     @staticmethod
     def transparencies(percent: float) -> tuple[float, float]:
         """Transparency in per cent of `before` and `after` at a place of the blending slider."""

@@ -149,7 +149,8 @@ class CompareBox(QGroupBox):
         self.lay_together()
         self._volume.setText(LEVEL_HINT)
         self._middle = self._level = None
-        self._set_quietly(self.blend, STEPS)
+        blended = pair.blended if pair is not None else None
+        self._set_quietly(self.blend, STEPS if blended is None else blended)
         self._set_quietly(self.level, STEPS // 2)
         self._place = STEPS // 2
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.density import DensityMap, MapError
-from ..core.devices import Device, DeviceError, available
+from ..core.devices import Device, DeviceError, available, free_memory
 from ..nets.store import DEFAULT, WeightsError
 from .choices import Choices
 
@@ -53,8 +53,10 @@ def foretell(asked: Question) -> str:
     except (MapError, DeviceError, WeightsError) as error:
         return str(error)
     gpu = f" and {memory(found.gpu_memory)} of GPU memory" if found.gpu_memory else ""
+    free = free_memory()
+    short = f" Only {memory(free)} are free: choose a part of the map." if free is not None and found.memory > free else ""
     return (f"About {duration(found.seconds)} for {found.tiles} tile{'s' if found.tiles > 1 else ''} on {found.device.label}, "
-            f"less where the map is empty; about {memory(found.memory)} of memory{gpu}.")
+            f"less where the map is empty; about {memory(found.memory)} of memory{gpu}.{short}")
 
 
 def duration(seconds: float) -> str:

@@ -47,6 +47,12 @@ def test_blend(pair, percent):
     assert [v.surfaces[0].rgba[3] for v in (pair.before, pair.after)] == pytest.approx(dragged, abs=0.01)
     assert dragged == pytest.approx([1 - percent / 100, percent / 100], abs=0.01)
     assert pair.before.display and pair.after.display
+    assert pair.blended == percent
+
+
+def test_opaque_maps_are_not_blended(pair):
+    """The slider of a pair that is just shown stands at no place that the maps could have been dragged to."""
+    assert pair.blended is None
 
 
 @pytest.mark.parametrize("place", [0.0, 0.5, 0.8])

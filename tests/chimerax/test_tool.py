@@ -193,6 +193,12 @@ def test_estimate_before_the_run(tool, volume):
     assert "of memory" in tool.estimate.text() and "tile" in tool.estimate.text()
 
 
+def test_estimate_beyond_the_memory_that_is_free(tool, volume, monkeypatch):
+    """A map that will be refused is known before the run."""
+    monkeypatch.setattr("chimerax.superem.panel.foretell.free_memory", lambda: 2**20)
+    assert wait(tool.session, lambda: "Only 1 MB are free" in tool.estimate.text())
+
+
 def test_run_stays_where_it_is(tool, volume):
     """An estimate of several lines comes while the mouse is on its way to the button."""
     tool.tool_window.ui_area.resize(480, 900)
