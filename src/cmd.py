@@ -14,6 +14,7 @@ from .core.predict import GRIDS, RESOLUTIONS, ROTATION_COUNTS
 from .core.tiles import PRESETS
 from .job import Request, Settings, jobs, run_now
 from .nets.store import DEFAULT, bundled
+from .volumes import is_result
 
 
 def superem(
@@ -46,6 +47,9 @@ def superem(
         if session.models.have_id(model_id):
             raise UserError(f"Model #{'.'.join(map(str, model_id))} exists already; choose another modelId.")
     settings = Settings(device, model, tiling, int(rotations), batch_size, grid, resolution)
+    for volume in filter(is_result, volumes):
+        session.logger.warning(f"{volume.name} #{volume.id_string} is itself a super-resolved map, an estimate; "
+                               "run superem on the original.")
     requests = [Request(v, settings, step, subregion, model_id, hide_maps) for v in volumes]
     if block is None:
         block = session.in_script or not session.ui.is_gui

@@ -128,7 +128,7 @@ class SuperEMTool(ToolInstance):
             self.compare.take(job.request.volume, job.result)
             self._bring(self.report, self.compare)
         elif job.state == "failed":
-            self._say(f"{job.name}: {job.error}")
+            self._say(job.error if job.name in job.error else f"{job.name}: {job.error}")
         else:
             self._say(f"{job.name}: stopped, nothing was changed.")
         self._choices_changed()

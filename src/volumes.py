@@ -67,13 +67,18 @@ def check_kind(volume: Any) -> None:
         raise MapError(f"{name} has a skewed unit cell (angles {angles}°); resample it onto a rectangular grid first.")
 
 
+def is_result(volume: Any) -> bool:
+    """Whether a map's name, or that of its file, says that it is a super-resolved one."""
+    return volume.name.removesuffix(".mrc").endswith(SUFFIX)
+
+
 def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = None) -> Any:
     """Open `density` as a new Volume that lies, looks and moves like `source`, in another colour."""
     from chimerax.map import volume_from_grid_data
     from chimerax.map_data import ArrayGridData
 
     data = source.data
-    name = source.name if source.name.endswith(SUFFIX) else f"{source.name} {SUFFIX}"
+    name = source.name if is_result(source) else f"{source.name} {SUFFIX}"
     grid = ArrayGridData(
         density.array, density.origin, density.step, data.cell_angles, density.rotation,
         symmetries=data.symmetries, name=name,

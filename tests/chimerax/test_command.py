@@ -102,6 +102,15 @@ def test_usage(run, session):
         assert keyword in text
 
 
+def test_result_as_input(run, session, volume, weights):
+    """An estimate of an estimate is made, but not without a warning; nor is its name lengthened."""
+    result = run(f"superem #1 model {weights}")
+    assert "itself" not in session.log.text("warning")
+    again = run(f"superem #{result.id_string} model {weights}")
+    assert f"{result.name} #{result.id_string} is itself a super-resolved map" in session.log.text("warning")
+    assert again.name == result.name
+
+
 def test_models(run, session):
     """`superem models` lists every bundled model, the default first."""
     import chimerax.superem.nets.store as store
