@@ -6,25 +6,21 @@ from functools import lru_cache
 
 import torch
 
-from .density import SIGMA_PER_RESOLUTION
-
 #: Shells (1/Å) over which the FSC is averaged: from 14 Å to 2.4 Å on a 1 Å grid.
 FSC_RANGE = (0.07, 0.42)
 #: Sigma (Å) that takes the 1.8 Å target to the paper's 3.0 Å HR.
 BLUR = 0.7
 
 
-def content(sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor, resolution: torch.Tensor) -> torch.Tensor:
-    """Mean squared error at the resolution of the tile's target and, twice as heavy, blurred by another `BLUR`.
+def content(sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
+    """Mean squared error against HR at 1.8 Å and, twice as heavy, of both blurred by `BLUR`.
 
-    The target is as sharp as the paper makes it for the map's own resolution: the network has to see from its
-    input how much can be known. Tensors are (B, 1, n, n, n), `hr` at 1.8 Å; `resolution` is (B,), Å.
+    The target is as sharp for every map: a network cannot know for which one a blunter HR is wanted. What it cannot know
+    of the detail leaves its answer, and a prediction is blurred afterwards (`core.sharpness`). Tensors are (B, 1, n, n, n).
     """
     n = sr.shape[-1]
     squared = (2 * torch.pi * _radius(n, sr.device)) ** 2
-    sigma = target_blur(resolution).reshape(-1, 1, 1, 1, 1)
-    soften = torch.exp(-0.5 * sigma**2 * squared)
-    error = _transform(sr * trusted) - soften * _transform(hr * trusted)
+    error = torch.fft.rfftn((sr - hr) * trusted, dim=(-3, -2, -1), norm="ortho")
     power = error.real.square() + error.imag.square()
     # Parseval: what a blur leaves of the error is summed in Fourier space, each stored frequency once or twice
     twice = torch.full((n // 2 + 1,), 2.0, device=sr.device)
@@ -33,15 +29,6 @@ def content(sr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor, resolutio
         twice[-1] = 1
     weight = (1 + 2 * torch.exp(-(BLUR**2) * squared)) * twice
     return (power * weight).sum() / sr.numel()
-
-
-def target_blur(resolution: torch.Tensor) -> torch.Tensor:
-    """Sigma (Å) that blurs the 1.8 Å HR to the target for maps of `resolution` (Å): none up to 3.2 Å, `BLUR` from 3.8 Å.
-
-    The paper's step at 3.5 Å is made a ramp, since a map does not change its nature there.
-    """
-    wanted = 1.8 + 1.2 * ((resolution - 3.2) / 0.6).clamp(0, 1)
-    return SIGMA_PER_RESOLUTION * torch.sqrt((wanted**2 - 1.8**2).clamp(min=0))
 
 
 def shell_disagreement(
@@ -73,10 +60,6 @@ def shell_disagreement(
     weight = weight * (sums(b.abs().square()) > 1e-6 * n**3)
     fsc = cross / torch.sqrt(scale + 1e-12 * n**6)
     return ((1 - fsc) * weight).sum() / weight.sum().clamp(min=1)
-
-
-def _transform(x: torch.Tensor) -> torch.Tensor:
-    return torch.fft.rfftn(x, dim=(-3, -2, -1), norm="ortho")
 
 
 @lru_cache

@@ -29,7 +29,7 @@ TARGET_UNIT = 1.9
 #: How often each set of structures is drawn, where it exists.
 SET_SHARES = {"PDownB": 0.42, "BM5": 0.33, "ProtDNA": 0.07, "IOMemP": 0.14, "aptamer": 0.04}
 #: Share of pairs that hold no molecule.
-NOISE_SHARE = 0.08
+NOISE_SHARE = 0.1
 #: Of those, the share that has the spectrum of a molecule's map, with phases that mean nothing.
 PHASELESS_SHARE = 0.4
 #: Shares of the other pairs with a neighbour, a ligand, detergent, and directional resolution.
@@ -132,9 +132,15 @@ def noise(rng: np.random.Generator, like: Pair | None = None) -> Pair:
         amplitude = np.abs(fft.rfftn(like.lr.astype(np.float32))) / (np.abs(white) + 1e-6)
         amplitude[0, 0, 0] = 0
     field = fft.irfftn(white * amplitude, s=(n, n, n)).astype(np.float32)
-    if rng.random() < 0.5:
+    kind = rng.random()
+    if kind < 0.35:  # kept here and there
         place = smooth_field(rng, n, rng.uniform(8, 30))
         field *= np.clip((place - rng.uniform(-0.5, 1)) / rng.uniform(0.02, 0.5), 0, 1)
+    elif kind < 0.65:  # in a sphere, as reconstructions are masked
+        at = np.arange(n, dtype=np.float32) - n / 2
+        z, y, x = at + rng.uniform(-0.4, 0.4, (3, 1)).astype(np.float32) * n
+        radius = np.sqrt(z[:, None, None] ** 2 + y[None, :, None] ** 2 + x[None, None, :] ** 2)
+        field *= np.clip((rng.uniform(0.25, 0.9) * n - radius) / rng.uniform(0.1, 6), 0, 1)
     if rng.random() < 0.3:
         np.maximum(field, 0, out=field)
     lr = robust(field).apply(field) * rng.uniform(0.5, 1.25)

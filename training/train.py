@@ -139,7 +139,7 @@ class Run:
         with torch.autocast(self.options.device.split(":")[0], torch.bfloat16, enabled=self.options.bfloat16):
             sr = self.network(lr.contiguous(memory_format=torch.channels_last_3d))
         sr = sr.float()
-        parts = {"content": content(sr, hr, trusted, resolution)}
+        parts = {"content": content(sr, hr, trusted)}
         loss = parts["content"]
         if self.options.objective == "fsc":
             parts["fsc"] = shell_disagreement(sr, hr, trusted, resolution)
@@ -219,7 +219,7 @@ def main() -> None:
             held = " + ".join(str(sum(map(len, p.shards.values()))) for p, _ in pools)
             print(f"step {run.step}  {run.seconds / 60:.1f} min  rate {run.rate():.2e}  pairs {held}  {means}", flush=True)
             sums = {}
-        if time.monotonic() - saved > 120:
+        if time.monotonic() - saved > 60:
             run.save()
             saved = time.monotonic()
     run.save()
