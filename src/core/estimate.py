@@ -18,6 +18,8 @@ from .runner import Runner, default_batch
 if TYPE_CHECKING:
     from ..nets.store import Model
 
+TRIAL = 64  # voxels; longest edge of a tile that is run on a CPU to foretell
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -51,6 +53,7 @@ def estimate(
 ) -> Estimate:
     """Foretell a run of `enhance` with nothing skipped, by running a batch twice: the first is not timed.
 
+    On a CPU, where a large tile takes many seconds, a smaller one stands for it: time and memory go by the voxels.
     Only the geometry of `density` counts, so an outline without values will do.
 
     Raises
@@ -62,14 +65,16 @@ def estimate(
     shape, _ = grid_shape_origin(density, 1.0)
     plan = tiles.plan(shape, tiles.tiling_for(tiling, model.card.tile, model.card.margin))
     runner = Runner(model.network, chosen, min(batch_size or default_batch(chosen, plan.size), len(plan)), 1)
+    on_cpu = chosen.name == "cpu"
+    trial = tuple(min(n, TRIAL) for n in plan.size) if on_cpu else plan.size
+    larger = float(np.prod(plan.size) / np.prod(trial))
     runs = 0
     while runs < 2:  # a batch that ran out of memory does not count
-        batch = np.zeros((runner.batch_size, *plan.size), np.float32)
+        batch = np.zeros((runner.batch_size, *trial), np.float32)
         started = time.monotonic()
         runs += runner(batch, lambda: None) is not None
-        per_tile = (time.monotonic() - started) / len(batch)
-    network = runner.memory()
+        per_tile = larger * (time.monotonic() - started) / len(batch)
+    network = runner.memory(larger)
     runner.release()
-    on_cpu = chosen.name == "cpu"
     memory = main_memory(density, grid, network if on_cpu else 0)
     return Estimate(len(plan), memory, 0 if on_cpu else network, per_tile * len(plan) * rotations, chosen)

@@ -89,11 +89,14 @@ class Runner:
         self.notes.append(f"Memory ran out with {len(batch)} tiles at once; went on with {self.batch_size}.")
         return None
 
-    def memory(self) -> int:
-        """Bytes that network and tiles have taken at the worst moment: counted on an NVIDIA GPU, else told from the layers."""
+    def memory(self, larger: float = 1.0) -> int:
+        """Bytes that network and tiles have taken at the worst moment: counted on an NVIDIA GPU, else told from the layers.
+
+        Where it is told, it may be for tiles that have `larger` times the voxels of those that were run.
+        """
         if self._cuda:
             return self.torch.cuda.max_memory_reserved(self.device.name)
-        return BUFFERS + int(LARGEST_IN_MEMORY * self._largest) + sum(p.nbytes for p in self.network.parameters())
+        return BUFFERS + int(LARGEST_IN_MEMORY * self._largest * larger) + sum(p.nbytes for p in self.network.parameters())
 
     def release(self) -> None:
         """Give memory that PyTorch keeps for later back to other programs, ChimeraX's own graphics among them."""
