@@ -97,12 +97,17 @@ class Run:
         return parts
 
     def begin_from(self, source: str) -> None:
-        """Take weights of a bundled model or a weights file; or the average of a run's state.pt, and count on from it."""
+        """Take weights of a bundled model or a weights file; or the average of a run's state.pt, and count on from it.
+
+        A network may be deeper than that run's: its further residual blocks begin as the identity.
+        """
         if not source.endswith(".pt"):
             self.network.load_state_dict(load(source).network.state_dict())
             return
         state = torch.load(source, weights_only=True, map_location="cpu")
-        self.network.load_state_dict(state["average"])
+        missing, unknown = self.network.load_state_dict(state["average"], strict=False)
+        if unknown or any("blocks" not in name for name in missing):
+            raise SystemExit(f"{source} is of another network; what may differ is its depth.")
         self.before = {key: state[own] + state["before"][key] for key, own in (("steps", "step"), ("seconds", "seconds"))}
 
     def save(self) -> None:

@@ -1,6 +1,7 @@
 """Losses, tiles and the trainer: what they promise, on data made here."""
 
 import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from scipy import ndimage
 from superem.nets import store
 
+from superem import nets
 from training import data, pool, simulate, structures
 from training.export import export
 from training.losses import BLUR, content, shell_disagreement
@@ -213,3 +215,26 @@ def write_pdb(path, atoms):
     structure.add_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(structure.make_pdb_string().encode()))
+
+
+def test_a_network_is_deepened_in_steps(tmp_path, filled_pool):
+    """The paper's generator with more blocks begins as the run it deepens; one of other channels is refused."""
+    def paper(name, *extra, **options):
+        command, environment = trainer(filled_pool, "--architecture", "generator", "--objective", "content", *extra)
+        command[command.index("--name") + 1], command[command.index("--options") + 1] = name, json.dumps(options)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+
+    assert paper("shallow", "--steps", "3", blocks=1, channels=4).returncode == 0
+    state = tmp_path / "runs" / "shallow" / "state.pt"
+    deep = paper("deep", "--steps", "1", "--rate", "0", "--start-from", str(state), blocks=2, channels=4)
+    assert deep.returncode == 0, deep.stderr
+    one, two = (torch.load(tmp_path / "runs" / n / "state.pt", weights_only=True)["average"] for n in ("shallow", "deep"))
+    x = torch.randn(1, 1, 12, 12, 12)
+    outputs = []
+    for blocks, weights in ((1, one), (2, two)):
+        network = nets.build("generator", blocks=blocks, channels=4).eval()
+        network.load_state_dict(weights)
+        outputs.append(network(x).detach())
+    torch.testing.assert_close(*outputs)
+    other = paper("other", "--steps", "1", "--start-from", str(tmp_path / "runs" / "deep" / "state.pt"), blocks=1, channels=4)
+    assert other.returncode == 1 and "another network" in other.stderr
