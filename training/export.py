@@ -1,20 +1,23 @@
 """Write a run's averaged weights and its model card as a weights file that `superem` loads.
 
     python -m training.export --run runs/unet --name unet --out src/weights/unet.safetensors \
-        --summary "..." --validation build/validation.json
+        --summary "..."
+    python -m training.export --weights src/weights/unet.safetensors --validation build/evaluation.json   # a new card
 
-`--validation` is the JSON that `python -m training.evaluate --json` writes: the card then holds the means that it
-printed. `--blur` says how a prediction is blurred by the resolution found or given (`core.sharpness`).
+The second form writes the same weights with another card: what is not given stays. `--validation` is the JSON that
+`python -m training.evaluate --json` writes: the card then holds the means that it printed. `--blur` says how a
+prediction is blurred by the resolution found or given (`core.sharpness`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from superem.nets.store import Card, save
+from superem.nets.store import Card, load, save
 
 from superem import nets
 
@@ -48,6 +51,14 @@ def export(run: Path, out: Path, **card: object) -> Card:
     return written
 
 
+def export_again(weights: Path, out: Path, **card: object) -> Card:
+    """Save the weights of a file with what is given of `card` in place of what its card says."""
+    model = load(str(weights))
+    written = replace(model.card, **card)
+    save(out, model.network, written)
+    return written
+
+
 def figures(outcome: dict, label: str) -> dict[str, str]:
     """Means over the maps of an evaluation, input -> super-resolved, as `superem models` shows them."""
     maps = outcome["maps"]
@@ -62,22 +73,27 @@ def figures(outcome: dict, label: str) -> dict[str, str]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--summary", default="")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="folder of a run; needs --name and --out")
+    source.add_argument("--weights", type=Path, help="weights file that gets a new card; --out is the same file if not given")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--name")
+    parser.add_argument("--summary")
     parser.add_argument("--validation", type=Path)
-    parser.add_argument("--tile", type=int, default=80, help="preferred tile edge, voxels")
-    parser.add_argument("--margin", type=int, default=8, help="dead margin, voxels")
-    parser.add_argument("--version", default="1")
-    parser.add_argument("--blur", type=json.loads, default=[], help="JSON: [[resolution, sigma], ...], Å")
+    parser.add_argument("--tile", type=int, help="preferred tile edge, voxels (of a run 128)")
+    parser.add_argument("--margin", type=int, help="dead margin, voxels (of a run 8)")
+    parser.add_argument("--version")
+    parser.add_argument("--blur", type=json.loads, help="JSON: [[resolution, sigma], ...], Å")
     o = parser.parse_args()
-    validation = figures(json.loads(o.validation.read_text()), o.name) if o.validation else {}
-    card = export(
-        o.run, o.out, name=o.name, summary=o.summary, validation=validation, tile=o.tile, margin=o.margin,
-        version=o.version, blur=o.blur,
-    )  # fmt: skip
-    print(f"{o.out}: {o.out.stat().st_size / 1e6:.1f} MB, {card.training['steps']} steps")
+    given = {k: getattr(o, k) for k in ("name", "summary", "tile", "margin", "version", "blur") if getattr(o, k) is not None}
+    if o.run and not (o.out and o.name):
+        parser.error("--run needs --name and --out")
+    if o.validation:
+        label = o.name or load(str(o.weights)).card.name
+        given["validation"] = figures(json.loads(o.validation.read_text()), label)
+    out = o.out or o.weights
+    card = export(o.run, out, **{"tile": 128, "margin": 8} | given) if o.run else export_again(o.weights, out, **given)
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {card.training['steps']} steps")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from superem.nets import store
 
 from superem import nets
 from training import data, pool, simulate, structures
-from training.export import export
+from training.export import export, export_again
 from training.losses import BLUR, content, shell_disagreement
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,6 +125,11 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool):
     card = export(tmp_path / "runs" / "tiny", out, name="tiny", tile=32, margin=4)
     assert card.training["steps"] == 120
     assert store.load(str(out)).card == card
+    before = store.load(str(out)).network.state_dict()
+    again = export_again(out, out, summary="New words.", blur=[[3.0, 0.5]])
+    after = store.load(str(out))
+    assert after.card == again and (again.summary, again.name, again.tile) == ("New words.", "tiny", 32)
+    assert all(torch.equal(value, before[name]) for name, value in after.network.state_dict().items())
     third = train(tmp_path / "elsewhere", filled_pool, "--steps", "2", "--report", "1", "--start-from", str(out))
     assert third.returncode == 0, third.stderr
     assert float(third.stdout.split("content ")[1].split()[0]) < 1.5 * losses[0]
