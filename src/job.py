@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from chimerax.core.tasks import Task
 from chimerax.core.triggerset import TriggerSet
 
 from . import volumes
-from .core.density import DensityMap, MapError
+from .core.density import DensityMap, MapError, check, crop
 from .core.devices import DeviceError
 from .nets.store import DEFAULT, WeightsError
 from .provenance import CAUTION
@@ -66,15 +66,30 @@ def run_now(session: Any, request: Request) -> Any:
     title = f"superem of {request.volume.name}"
     meter = Meter(lambda *progress: session.logger.status(status_text(title, *progress)))
     try:
-        density = volumes.density_of(request.volume, request.step, request.subregion)
+        part, seen = read(request)
         announce(session)
-        enhanced = predict(density, request.settings, meter)
-        result, _lines = show(session, request, density, enhanced)
+        enhanced = predict(part, seen, request.settings, meter)
+        result, _lines = show(session, request, part, enhanced)
     except USER_ERRORS as error:
         raise UserError(str(error)) from error
     finally:
         session.logger.status("")
     return result
+
+
+def read(request: Request) -> tuple[DensityMap, DensityMap]:
+    """Read the part of the map that is asked for, and the same with what the network is to see around it.
+
+    Raises
+    ------
+    MapError
+        If it cannot be worked on.
+    """
+    volume, step = request.volume, request.step
+    part = volumes.density_of(volume, step, request.subregion)
+    check(part)
+    seen = volumes.density_of(volume, step, volumes.region_with_context(volume, step, request.subregion))
+    return part, part if seen.shape == part.shape else seen
 
 
 def announce(session: Any) -> None:
@@ -84,18 +99,19 @@ def announce(session: Any) -> None:
         session.logger.status("superem: loading PyTorch ...")
 
 
-def predict(density: DensityMap, settings: Settings, progress: Callable[[int, int], bool | None]) -> Any:
-    """Run the network; numpy and torch only, so any thread will do. Returns a core `Enhanced`."""
+def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Callable[[int, int], bool | None]) -> Any:
+    """Run the network on what `read` gave; numpy and torch only, so any thread will do. Returns a core `Enhanced` of `part`."""
     from .core.devices import import_torch
     from .core.predict import enhance
     from .nets.store import load
 
     import_torch()  # says how to install it, where it is missing
-    return enhance(
-        density, load(settings.model), tiling=settings.tiling, device=settings.device,
+    enhanced = enhance(
+        seen, load(settings.model), tiling=settings.tiling, device=settings.device,
         batch_size=settings.batch_size, rotations=settings.rotations, grid=settings.grid,
         resolution=settings.resolution, progress=progress,
     )
+    return enhanced if seen is part else replace(enhanced, density=crop(enhanced.density, part))
 
 
 def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> tuple[Any, list[str]]:
@@ -234,7 +250,7 @@ class Job(Task):
             self._end("terminated")
             return
         try:
-            density = volumes.density_of(self.request.volume, self.request.step, self.request.subregion)
+            part, seen = read(self.request)
         except MapError as error:
             self._fail(str(error))
             return
@@ -242,23 +258,23 @@ class Job(Task):
         announce(self.session)
         self._terminate = self._cancelled
         self._set("running", "loading")
-        self._thread = threading.Thread(target=self._work, args=(density,), daemon=True, name=self.title)
+        self._thread = threading.Thread(target=self._work, args=(part, seen), daemon=True, name=self.title)
         self._thread.start()
 
     def run(self, *_args: Any, **_keywords: Any) -> None:
         """Not used; Task declares it abstract."""
         raise NotImplementedError
 
-    def _work(self, density: DensityMap) -> None:
+    def _work(self, part: DensityMap, seen: DensityMap) -> None:
         """Compute, on the worker thread, and hand over to the main thread whatever happens."""
         thread_safe = self._queue.session.ui.thread_safe
         meter = Meter(lambda *progress: thread_safe(self._progressed, *progress), self._cancelled.is_set)
         outcome: Any
         try:
-            outcome = predict(density, self.request.settings, meter)
+            outcome = predict(part, seen, self.request.settings, meter)
         except BaseException as error:  # kept for the main thread, which reports it
             outcome = error
-        thread_safe(self._finish, density, outcome)
+        thread_safe(self._finish, part, outcome)
 
     def cancel(self) -> None:
         """Stop the job; a running one ends before the network's next layer."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+WHOLE = 1e-4  # voxels; an index closer than this to a whole number is that number
 MIN_VOXEL, MAX_VOXEL = 0.1, 20.0  # Å; outside of these the header is wrong, not the microscope
 
 
@@ -83,6 +84,16 @@ class DensityMap:
     def indices(self, xyz: np.ndarray) -> np.ndarray:
         """Fractional grid indices (..., 3) of positions (..., 3) in Å, both in xyz order."""
         return (np.asarray(xyz, dtype=float) - self.origin) @ self.rotation / self.step
+
+
+def crop(density: DensityMap, part: DensityMap) -> DensityMap:
+    """The points of `density` that cover the voxel centres of `part`, whose grid has the same axes."""
+    corners = density.indices(part.positions(np.array([(0, 0, 0), np.subtract(part.shape[::-1], 1)])))
+    first = np.maximum(np.floor(corners[0] + WHOLE), 0).astype(int)
+    stop = np.ceil(corners[1] - WHOLE).astype(int) + 1
+    inside = tuple(slice(a, b) for a, b in zip(first[::-1], stop[::-1], strict=True))
+    x, y, z = (float(v) for v in density.positions(first))
+    return DensityMap(density.array[inside], (x, y, z), density.step, density.rotation, density.name)
 
 
 def check(density: DensityMap) -> None:

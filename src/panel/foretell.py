@@ -12,6 +12,7 @@ import numpy as np
 from ..core.density import DensityMap, MapError
 from ..core.devices import Device, DeviceError, available, free_memory
 from ..nets.store import DEFAULT, WeightsError
+from ..volumes import region_with_context
 from .choices import Choices
 
 
@@ -25,8 +26,8 @@ class Question:
 
 
 def question(volume: Any, choices: Choices) -> Question:
-    """Ask about a run on a Volume, or on what is shown of it."""
-    (i0, j0, k0), (i1, j1, k1), _step = volume.subregion((1, 1, 1), choices.subregion)
+    """Ask about a run on a Volume, or on what is shown of it and what the network sees around that."""
+    (i0, j0, k0), (i1, j1, k1) = region_with_context(volume, (1, 1, 1), choices.subregion)
     shape = (k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
     x, y, z = (float(s) for s in volume.data.step)
     return Question(shape, (x, y, z), choices)

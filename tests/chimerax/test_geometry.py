@@ -49,6 +49,31 @@ def test_grids(run, session, weights, grid, moved):
 
 
 @pytest.mark.parametrize("grid", ["1A", "input"])
+def test_part_comes_out_as_in_the_whole(run, session, monkeypatch, grid):
+    """A network looks around itself: a cut through the density must not change what it makes of the rest."""
+    import torch
+    from chimerax.superem.nets.store import Card, Model
+
+    model = Model(torch.nn.AvgPool3d(9, 1, 4), Card("blur", "", {}, 64, 8, "minmax"), "")
+    monkeypatch.setattr("chimerax.superem.nets.store.load", lambda _name: model)
+    array = blobs((50, 48, 52)) + 0.1
+    array[0, 0, 0], array[25, 25, 25] = 0, 9  # the same scale in every part
+    add_map(session, array)
+    whole = run(f"superem #1 grid {grid}")
+
+    def error():
+        part = run(f"superem #1 grid {grid} subregion 22,22,22,34,33,32")
+        x, y, z = np.rint(np.subtract(part.data.origin, whole.data.origin) / part.data.step).astype(int)
+        found = part.full_matrix()
+        nz, ny, nx = found.shape
+        return np.sqrt(np.mean((found - whole.full_matrix()[z : z + nz, y : y + ny, x : x + nx]) ** 2)) / found.std()
+
+    assert error() < 0.01
+    monkeypatch.setattr("chimerax.superem.volumes.CONTEXT", 0.0)
+    assert error() > 0.1
+
+
+@pytest.mark.parametrize("grid", ["1A", "input"])
 def test_subregion_and_step(run, session, weights, grid):
     """A subregion whose corner is no multiple of the step: samples lie where ChimeraX reads them."""
     volume = add_map(session, blobs((60, 56, 64), (0.6, 0.6, 0.6)), step=(0.6, 0.6, 0.6), origin=(4, 5, 6))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from superem.core.density import DensityMap, MapError, check
+from superem.core.density import DensityMap, MapError, check, crop
 
 
 def noise(shape=(4, 5, 6)):
@@ -61,3 +61,17 @@ def test_density_that_nothing_can_be_made_of(array, words):
 
 def test_usual_density_passes():
     check(DensityMap(noise()))
+
+
+@pytest.mark.parametrize("rotation", [np.eye(3), np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])])
+def test_crop_covers_the_part(rotation):
+    """A part whose corners lie between the points keeps the points outside of them; one on the points keeps these."""
+    whole = DensityMap(np.arange(20 * 21 * 22).reshape(20, 21, 22), (5, -3, 2), (1, 1, 1), rotation)
+    for first, last, wanted in (((4.2, 3.0, 5.9), (9.8, 8.0, 12.0), ((4, 3, 5), (10, 8, 12))),
+                                ((-1.0, 0.0, 0.0), (30.0, 20.0, 19.0), ((0, 0, 0), (21, 20, 19)))):
+        step = np.subtract(last, first) / (3, 4, 5)
+        part = DensityMap(np.zeros((6, 5, 4)), tuple(whole.positions(first)), tuple(step), rotation)
+        cut = crop(whole, part)
+        (i, j, k), (i2, j2, k2) = wanted
+        assert np.array_equal(cut.array, whole.array[k : k2 + 1, j : j2 + 1, i : i2 + 1])
+        assert cut.origin == pytest.approx(tuple(whole.positions((i, j, k))))
