@@ -26,6 +26,8 @@ from .provenance import CAUTION
 
 #: Seconds between two reports of progress from a worker thread to the window.
 REPORT_EVERY = 0.25
+#: Seconds of work before the time left is told from it.
+TELLING = 1.0
 #: What the user can mend; the message is one sentence.
 USER_ERRORS = (MapError, DeviceError, WeightsError)
 
@@ -99,15 +101,17 @@ def announce(session: Any) -> None:
         session.logger.status("superem: loading PyTorch ...")
 
 
-def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Callable[[int, int], bool | None]) -> Any:
+def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Meter) -> Any:
     """Run the network on what `read` gave; numpy and torch only, so any thread will do. Returns a core `Enhanced` of `part`."""
     from .core.devices import import_torch
     from .core.predict import enhance
     from .nets.store import load
 
     import_torch()  # says how to install it, where it is missing
+    model = load(settings.model)
+    progress.layers, progress.turns = sum(not any(m.children()) for m in model.network.modules()), settings.rotations
     enhanced = enhance(
-        seen, load(settings.model), tiling=settings.tiling, device=settings.device,
+        seen, model, tiling=settings.tiling, device=settings.device,
         batch_size=settings.batch_size, rotations=settings.rotations, grid=settings.grid,
         resolution=settings.resolution, progress=progress,
     )
@@ -138,28 +142,38 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
 
 
 class Meter:
-    """Progress callback for the core: posts, now and then, tiles done, their total and the seconds left."""
+    """Progress callback for the core: posts, now and then, tiles done, their total and the seconds left.
 
-    def __init__(self, post: Callable[[int, int, float | None], None], cancelled: Callable[[], bool] | None = None):
+    The core calls before every layer of the network, so that parts of a tile can be told, which may take half a minute.
+    """
+
+    def __init__(self, post: Callable[[float, int, float | None], None], cancelled: Callable[[], bool] | None = None):
         self._post, self._cancelled = post, cancelled
-        self._began: tuple[float, int] | None = None
+        self._began: tuple[float, float] | None = None
         self._posted = 0.0
+        self._whole = 0  # tiles
+        self._calls = 0  # since the last of them
+        self.layers, self.turns = 1, 1  # of the network, and orientations: the core counts both done at once
 
-    def __call__(self, done: int, total: int) -> bool:
-        """Return whether to go on."""
+    def __call__(self, whole: int, total: int) -> bool:
+        """Return whether to go on, `whole` tiles of `total` being done."""
         now = time.monotonic()
+        self._calls = self._calls + 1 if whole == self._whole else 0
+        self._whole = whole
+        done = whole + min(self._calls / (self.layers + 1), self.turns - 0.01) if whole < total else whole
         self._began = self._began or (now, done)
         if now - self._posted >= REPORT_EVERY or done == total:
             self._posted = now
             since, before = self._began
-            left = (now - since) * (total - done) / (done - before) if done > before else None
+            told = done > before and (now - since > TELLING or done == total)
+            left = (now - since) * (total - done) / (done - before) if told else None
             self._post(done, total, left)
         return not (self._cancelled and self._cancelled())
 
 
-def status_text(title: str, done: int, total: int, seconds_left: float | None) -> str:
+def status_text(title: str, done: float, total: int, seconds_left: float | None) -> str:
     """One line for the status bar."""
-    text = f"{title}: {done} of {total} tiles"
+    text = f"{title}: {int(done)} of {total} tile{'s' if total > 1 else ''}"
     if seconds_left is None:
         return text
     minutes, seconds = divmod(round(seconds_left), 60)
@@ -229,7 +243,7 @@ class Job(Task):
         self.title = f"superem of {self.name}"
         self.start_time = datetime.now()  # the Task Manager asks a job that waits for it, too
         self.stage = "waiting"
-        self.progress = (0, 0)
+        self.progress: tuple[float, int] = (0, 0)
         self.seconds_left: float | None = None
         self.result: Any = None
         self.report: Any = None
@@ -337,7 +351,7 @@ class Job(Task):
         self.state = state  # Task's setter tells the Task Manager
         self._queue._changed(self)
 
-    def _progressed(self, done: int, total: int, seconds_left: float | None) -> None:
+    def _progressed(self, done: float, total: int, seconds_left: float | None) -> None:
         if self.state != "running":
             return
         if self.request.volume.deleted:

@@ -83,6 +83,6 @@ class JobRow(QWidget):
             text = f"{job.name}: {STAGES.get(job.stage, job.stage)}"
         self.label.setText(text)
         # A bar of no length moves to and fro: something goes on, for how long is not known.
-        self.bar.setRange(0, total if total or job.stage != "waiting" else 1)
-        self.bar.setValue(done)
+        self.bar.setRange(0, 100 * total if total or job.stage != "waiting" else 1)
+        self.bar.setValue(int(100 * done))
         self.cancel.setEnabled(job.state in ("pending", "running"))

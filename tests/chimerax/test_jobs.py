@@ -34,7 +34,7 @@ def gate(monkeypatch, session):
     gate = threading.Event()
     predict = job.predict
 
-    def held(density, settings, progress):
+    def held(part, seen, settings, progress):
         def wait(done, total):
             going = progress(done, total)
             while going and done and not gate.is_set():
@@ -42,7 +42,7 @@ def gate(monkeypatch, session):
                 going = progress(done, total)
             return going
 
-        return predict(density, settings, wait)
+        return predict(part, seen, settings, wait)
 
     monkeypatch.setattr(job, "predict", held)
     yield gate
@@ -56,7 +56,7 @@ def wait(session, condition):
 
 def running(job):
     """Whether the job has begun to predict."""
-    return job.stage == "predicting" and job.progress[0] > 0
+    return job.stage == "predicting" and job.progress[0] >= 1
 
 
 def test_command_in_the_background(run, session, volume, weights, queue):
@@ -97,7 +97,7 @@ def test_interrupt_leaves_nothing(run, session, volume, monkeypatch):
     """Ctrl-C while the command blocks stops it, and nothing has been opened."""
     from chimerax.superem import job
 
-    def interrupted(_density, _settings, progress):
+    def interrupted(_part, _seen, _settings, progress):
         progress(1, 9)
         raise KeyboardInterrupt
 
@@ -241,6 +241,20 @@ def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatc
     assert job.state == "failed" and "division by zero" in job.error
     assert "division by zero" in session.log.text("bug")
     session.log.lines.clear()  # the fixture refuses defects that no test asked for
+
+
+def test_progress_within_a_tile(monkeypatch):
+    """A large tile takes long: its layers count, a whole tile more, and the time left is told after a second."""
+    from chimerax.superem import job
+
+    seconds, posted = iter(range(9, 99)), []
+    monkeypatch.setattr(job.time, "monotonic", lambda: next(seconds))
+    meter = job.Meter(lambda *progress: posted.append(progress))
+    meter.layers = 4
+    for whole in (0, 0, 0, 0, 0, 0, 1, 1, 2):
+        assert meter(whole, 2)
+    assert [done for done, _, _ in posted] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.99, 0.99, 1, 1.2, 2])
+    assert [left for _, _, left in posted[:3]] == [None, None, pytest.approx(7)] and posted[-1][2] == 0
 
 
 def test_model_number_taken_meanwhile(session, volume, submit, gate):

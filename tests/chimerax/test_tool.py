@@ -137,7 +137,7 @@ def test_cancel_stops_within_two_seconds(tool, volume):
     tool.run_button.click()
     job, = jobs(tool.session)
     assert wait(tool.session, lambda: job.stage == "predicting" and job.progress[0] > 0)
-    assert tool.jobs.findChild(QProgressBar).value() == job.progress[0]
+    assert tool.jobs.findChild(QProgressBar).value() == int(100 * job.progress[0])
     assert " left" in tool.jobs.findChildren(type(tool.report))[0].text()
     began = time.monotonic()
     tool.jobs.findChild(QPushButton).click()
