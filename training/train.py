@@ -50,10 +50,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--adversarial", type=float, default=0.0, help="weight of the discriminator's word; 1e-3 in the paper")
     parser.add_argument("--hours", type=float, default=2.0, help="whole length of the run, all sittings together")
     parser.add_argument("--rate", type=float, default=4e-4)
-    parser.add_argument("--warm-up", type=int, default=200, help="steps")
+    parser.add_argument("--warm-up", type=int, default=300, help="steps")
     parser.add_argument("--batch", type=int, default=6)
     parser.add_argument("--size", type=int, default=40, help="edge of a tile, voxels of 1 Å")
-    parser.add_argument("--real", type=float, default=0.45, help="share of tiles from real maps")
+    parser.add_argument("--real", type=float, default=0.3, help="share of tiles from real maps")
     parser.add_argument("--target-scale", type=float, default=1.0,
                         help="HR is multiplied by this; 0.25 keeps it in the 0...1 of the paper's generator")
     parser.add_argument("--clip", type=float, default=0.15, help="largest norm of the gradient")

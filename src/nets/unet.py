@@ -7,6 +7,8 @@ not depend on what else is in its tile, so tiles agree where they overlap and ma
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -21,7 +23,9 @@ class ChannelNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, D, H, W) to the same shape."""
         last = x.permute(0, 2, 3, 4, 1)
-        with torch.autocast(x.device.type, enabled=False):  # which would make four bytes of two, at twice the time
+        # autocast would make four bytes of two, at twice the time; older PyTorch has none for Apple GPUs, where it is never on
+        plain = nullcontext() if x.dtype == torch.float32 else torch.autocast(x.device.type, enabled=False)
+        with plain:
             return F.layer_norm(last, last.shape[-1:], eps=NORM_FLOOR).permute(0, 4, 1, 2, 3)
 
 
@@ -52,11 +56,11 @@ class UNet(nn.Module):
     depths
         Residual blocks at each level: on the way down, and again on the way up.
     norm
-        Whether residual blocks see their input normalised over its channels.
+        Whether residual blocks see their input normalised over its channels: wide networks diverge without.
     """
 
     def __init__(
-        self, widths: tuple[int, ...] = (32, 64, 96), depths: tuple[int, ...] = (2, 3, 4), norm: bool = False
+        self, widths: tuple[int, ...] = (64, 88, 96), depths: tuple[int, ...] = (5, 2, 1), norm: bool = True
     ) -> None:
         super().__init__()
         self.multiple = 2 ** len(widths)

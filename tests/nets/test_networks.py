@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from superem.nets import unet as unet_module
 from torch import nn
 
 from superem import nets
@@ -54,11 +55,11 @@ def test_unet_starts_as_the_identity():
     torch.testing.assert_close(nets.build("unet")(x), x)
 
 
-@pytest.fixture
-def unet():
+@pytest.fixture(params=[True, False], ids=["normalised", "plain"])
+def unet(request):
     """A small U-Net whose answer is not the identity."""
     torch.manual_seed(1)
-    network = nets.build("unet", widths=(16, 16), depths=(1, 1)).eval()
+    network = nets.build("unet", widths=(16, 16), depths=(1, 1), norm=request.param).eval()
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.05)
     return network
@@ -71,7 +72,7 @@ def test_unet_takes_any_size(unet, shape):
 
 
 def test_unet_values_do_not_depend_on_far_density(unet):
-    """No normalisation layer: what is at one end of a tile leaves the other end as it was."""
+    """Nothing is normalised over the tile: what is at one end of a tile leaves the other end as it was."""
     x = torch.rand(1, 1, 16, 16, 64)
     changed = x.clone()
     changed[..., -4:] = 0
@@ -84,3 +85,14 @@ def test_unknown_architectures_and_options_are_refused():
         nets.build("resnet")
     with pytest.raises(ValueError, match="cannot be built"):
         nets.build("unet", colour="blue")
+
+
+def test_channels_are_normalised_in_the_type_they_come_in():
+    """Mean 0 and deviation 1 over the channels of each voxel, in two bytes within autocast and in four without it."""
+    x = 3 + 5 * torch.randn(1, 64, 4, 4, 4)
+    norm = unet_module.ChannelNorm()
+    assert norm(x).dtype == torch.float32
+    torch.testing.assert_close(norm(x).std(1, correction=0), torch.ones(1, 4, 4, 4), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(norm(x).mean(1), torch.zeros(1, 4, 4, 4), rtol=0, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert norm(x.bfloat16()).dtype == torch.bfloat16
