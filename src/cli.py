@@ -123,6 +123,8 @@ def _run(args: argparse.Namespace) -> None:
             report, input=str(args.input), input_sha256=provenance.file_sha256(args.input), output=str(args.output),
             voxel_size=result.step, origin=result.origin, shape_zyx=result.shape, levels=levels))
     print(report.summary(), *report.notes)
+    if report.doubt:
+        print(report.doubt, file=sys.stderr)
     print(f"Level {levels['input_level']:.4g} of the input encloses {levels['input_volume']:,.0f} Å³; "
           f"level {levels['output_level']:.4g} of the output encloses {levels['output_volume']:,.0f} Å³.")
     nz, ny, nx = result.shape

@@ -138,6 +138,9 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
         CAUTION,
     ]
     session.logger.info("\n".join(lines))
+    if report.doubt:
+        session.logger.warning(report.doubt)
+        lines.append(report.doubt)
     return result, lines
 
 

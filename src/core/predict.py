@@ -25,6 +25,7 @@ Progress = Callable[[int, int], "bool | None"]
 
 GRIDS = ("1A", "input")
 RESOLUTIONS = (1.0, 30.0)  # Å, that a map may be said to have
+COARSEST = 6.0  # Å, of a map that a network can help: two of 6.6 and 7.9 Å got worse
 
 
 class Cancelled(Exception):
@@ -50,6 +51,7 @@ class Report:
     tiles_skipped: int
     seconds: float
     notes: tuple[str, ...] = ()
+    doubt: str | None = None  # why this result is not to be trusted, if it is plain
 
     def summary(self) -> str:
         """Device, model, tiles and time in one line."""
@@ -153,7 +155,16 @@ def enhance(
     run = int(mask.sum())
     return Enhanced(result, Report(
         card.name, model.sha256, chosen.label, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
-        runner.batch_size, run, len(plan) - run, time.monotonic() - started, tuple(runner.notes)))
+        runner.batch_size, run, len(plan) - run, time.monotonic() - started, tuple(runner.notes), doubt_of(found, resolution)))
+
+
+def doubt_of(found: float | None, given: float | None = None) -> str | None:
+    """Why a result is not to be trusted, in one sentence, by the resolution (Å) that was found or given; None if it may be."""
+    if found is None or found <= COARSEST:
+        return None
+    reason = f"A map of {found:g} Å" if given else "This map, with which the result hardly agrees,"
+    return (f"{reason} is coarser than the 3 to {COARSEST:g} Å that the network was made for, or holds no molecule that it "
+            "knows: the result is not to be trusted.")
 
 
 def _predict(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runner, progress: Progress | None) -> np.ndarray:

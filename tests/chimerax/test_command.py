@@ -111,6 +111,14 @@ def test_result_as_input(run, session, volume, weights):
     assert again.name == result.name
 
 
+def test_a_map_too_coarse_is_doubted(run, session, volume):
+    """The warning comes with the bundled model, which is made for 3 to 6 Å, and leaves the result to the user."""
+    assert run("superem #1 resolution 4").name.endswith("superem")
+    assert "not to be trusted" not in session.log.text("warning")
+    run("superem #1 resolution 8")
+    assert "A map of 8 Å is coarser than the 3 to 6 Å" in session.log.text("warning")
+
+
 def test_models(run, session):
     """`superem models` lists every bundled model, the default first."""
     import chimerax.superem.nets.store as store

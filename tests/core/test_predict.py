@@ -213,6 +213,21 @@ def test_a_prediction_is_no_sharper_than_its_input_allows(make_model):
         enhance(density, model, device="cpu", resolution=0.1)
 
 
+def test_a_map_beyond_the_networks_range_is_doubted(make_model):
+    """By the resolution given, or because the prediction does not agree with its map; never without a reason."""
+    class Other(torch.nn.Module):
+        def forward(self, x):
+            return torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+
+    density, table = noise((40, 40, 40)), [[2.5, 0.0], [4.5, 1.0]]
+    same = make_model(blur=table)
+    assert enhance(density, same, skip_empty=False, device="cpu").report.doubt is None
+    assert enhance(density, same, device="cpu", resolution=6.0).report.doubt is None
+    assert "A map of 7 Å is coarser" in enhance(density, same, device="cpu", resolution=7).report.doubt
+    other = enhance(density, make_model(Other(), blur=table), skip_empty=False, device="cpu").report
+    assert other.resolution > 6 and "hardly agrees" in other.doubt
+
+
 def test_cancel_is_heard_between_two_layers(make_model):
     """A tile can take seconds on a slow machine; nobody waits for the rest of it."""
     layers = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(9)))
