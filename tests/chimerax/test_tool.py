@@ -136,7 +136,7 @@ def test_cancel_stops_within_two_seconds(tool, volume):
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
     tool.run_button.click()
     job, = jobs(tool.session)
-    assert wait(tool.session, lambda: job.stage == "predicting" and job.progress[0] > 0)
+    assert wait(tool.session, lambda: job.stage == "predicting" and job.seconds_left is not None)
     assert tool.jobs.findChild(QProgressBar).value() == int(100 * job.progress[0])
     assert " left" in tool.jobs.findChildren(type(tool.report))[0].text()
     began = time.monotonic()
