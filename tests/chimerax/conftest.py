@@ -1,5 +1,6 @@
 """A real ChimeraX session, with the wheel of this checkout installed by its own `toolshed install`."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 from build_wheel import build
 from chimerax_library import draw_frame, start_session
 from made_maps import add_map
+
+# Two threads of PyTorch stall each other as soon as a third program runs; read when PyTorch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
