@@ -10,7 +10,7 @@ import numpy as np
 
 from . import tiles
 from .density import DensityMap
-from .devices import Device, choose
+from .devices import Device, DeviceError, available, choose
 from .memory import main_memory
 from .resample import grid_shape_origin
 from .runner import Runner, default_batch
@@ -54,6 +54,7 @@ def estimate(
     """Foretell a run of `enhance` with nothing skipped, by running a batch twice: the first is not timed.
 
     On a CPU, where a large tile takes many seconds, a smaller one stands for it: time and memory go by the voxels.
+    Like a run, it goes on with the CPU where `device` is "auto" and a GPU lacks what the network needs.
     Only the geometry of `density` counts, so an outline without values will do.
 
     Raises
@@ -62,6 +63,18 @@ def estimate(
         As `enhance`.
     """
     chosen, _ = choose(device)
+    try:
+        return _estimate(density, model, tiling, chosen, rotations, batch_size, grid)
+    except DeviceError:
+        if device != "auto" or chosen.name == "cpu":
+            raise
+        return _estimate(density, model, tiling, available()[-1], rotations, batch_size, grid)
+
+
+def _estimate(
+    density: DensityMap, model: Model, tiling: str | tiles.Tiling, chosen: Device, rotations: int, batch_size: int | None,
+    grid: str,
+) -> Estimate:
     shape, _ = grid_shape_origin(density, 1.0)
     plan = tiles.plan(shape, tiles.tiling_for(tiling, model.card.tile, model.card.margin))
     runner = Runner(model.network, chosen, min(batch_size or default_batch(chosen, plan.size), len(plan)), 1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import tiles
 from .density import DensityMap, MapError, check
-from .devices import choose
+from .devices import Device, DeviceError, available, choose
 from .memory import require_memory
 from .normalise import NORMALISATIONS
 from .resample import resample, resample_onto
@@ -139,11 +139,14 @@ def enhance(
         mask = tiles.occupied(array, plan)
         if not skip_empty or not mask.any():  # where nothing stands out, the network is to judge
             mask[:] = True
-        runner = Runner(model.network, chosen, batch_size or default_batch(chosen, plan.size), rotations)
         try:
-            predicted = _predict(array, plan, mask, runner, progress)
-        finally:
-            runner.release()
+            predicted, runner = _predict(array, plan, mask, model, chosen, batch_size, rotations, progress)
+        except DeviceError as error:
+            if device != "auto" or chosen.name == "cpu":
+                raise
+            lacking, chosen = chosen, available()[-1]
+            predicted, runner = _predict(array, plan, mask, model, chosen, batch_size, rotations, progress)
+            runner.notes.insert(0, f"Went on with the CPU, for {lacking.label} could not be used: {error}")
         predicted, found = limit(array, predicted, card.blur, resolution)
         del array
         result = DensityMap(scale.restore(predicted), small.origin, small.step, small.rotation)
@@ -167,7 +170,19 @@ def doubt_of(found: float | None, given: float | None = None) -> str | None:
             "knows: the result is not to be trusted.")
 
 
-def _predict(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runner, progress: Progress | None) -> np.ndarray:
+def _predict(
+    array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, model: Model, device: Device, batch_size: int | None,
+    rotations: int, progress: Progress | None,
+) -> tuple[np.ndarray, Runner]:
+    """Prediction for an array (nz, ny, nx) on a device, with what ran it; the device's memory is given back."""
+    runner = Runner(model.network, device, batch_size or default_batch(device, plan.size), rotations)
+    try:
+        return _run(array, plan, mask, runner, progress), runner
+    finally:
+        runner.release()
+
+
+def _run(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runner, progress: Progress | None) -> np.ndarray:
     """Prediction for an array (nz, ny, nx), both in network units; zero where `mask` leaves tiles out."""
     wanted = list(tiles.chosen(mask))
     mirror = tiles.noisy(array)

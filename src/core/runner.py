@@ -71,9 +71,9 @@ class Runner:
         hooks += [m.register_forward_hook(self._note_size) for m in leaves]
         try:
             return self._forward(batch)
-        except NotImplementedError as error:
-            raise DeviceError(f"PyTorch cannot run this model on {self.device.label}; use device cpu.") from error
         except (RuntimeError, MemoryError) as error:
+            if isinstance(error, NotImplementedError) or "support" in str(error):
+                raise DeviceError(f"PyTorch cannot run this model on {self.device.label}; use device cpu.") from error
             if not _ran_out_of_memory(error):
                 raise
         finally:

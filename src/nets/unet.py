@@ -46,6 +46,23 @@ class ResidualBlock(nn.Module):
         return x + self.second(self.activation(self.first(self.norm(x))))
 
 
+class Grow(nn.Module):
+    """Transposed convolution of kernel and stride 2: a 1 × 1 × 1 convolution, rearranged.
+
+    That is the same sum, and runs on Apple GPUs too, for which PyTorch before 2.8 has no transposed convolution.
+    """
+
+    def __init__(self, channels: int, to: int) -> None:
+        super().__init__()
+        self.weight = nn.ConvTranspose3d(channels, to, 2, stride=2).weight  # (channels, to, 2, 2, 2)
+        self.bias = nn.Parameter(torch.zeros(to))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, d, h, w) to (B, to, 2d, 2h, 2w)."""
+        weight = self.weight.flatten(2).permute(1, 2, 0).reshape(-1, x.shape[1], 1, 1, 1)
+        return _depth_to_space(F.conv3d(x, weight, self.bias.repeat_interleave(8)))
+
+
 class UNet(nn.Module):
     """Residual U-Net on space-to-depth voxels.
 
@@ -69,7 +86,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(_blocks(w, d, norm) for w, d in zip(widths[:-1], depths[:-1], strict=True))
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         self.shrink = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in pairs)
-        self.grow = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in pairs)
+        self.grow = nn.ModuleList(Grow(b, a) for a, b in pairs)
         self.leave = nn.Conv3d(widths[0], 8, 3, padding=1)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
@@ -104,7 +121,7 @@ def _space_to_depth(x: torch.Tensor) -> torch.Tensor:
 
 
 def _depth_to_space(x: torch.Tensor) -> torch.Tensor:
-    """(B, 8, d, h, w) to (B, 1, 2d, 2h, 2w)."""
-    b, _, d, h, w = x.shape
-    x = x.reshape(b, 2, 2, 2, d, h, w)
-    return x.permute(0, 4, 1, 5, 2, 6, 3).reshape(b, 1, 2 * d, 2 * h, 2 * w)
+    """(B, 8c, d, h, w) to (B, c, 2d, 2h, 2w)."""
+    b, channels, d, h, w = x.shape
+    x = x.reshape(b, channels // 8, 2, 2, 2, d, h, w)
+    return x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, channels // 8, 2 * d, 2 * h, 2 * w)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from superem.core.density import DensityMap
@@ -49,6 +49,7 @@ def test_blob_stays_where_it_is_on_a_turned_grid(make_blob, centre_of_mass, cent
 @settings(max_examples=50, deadline=None)
 @given(shape=st.tuples(*[st.integers(2, 12)] * 3), step=steps, origin=origins)
 def test_the_new_grid_covers_the_old_one_at_whole_steps(shape, step, origin):
+    assume(any(abs(s - 1) >= 1e-3 for s in step))  # else it stays as it is
     density = DensityMap(np.ones(shape), origin, step)
     fine = resample(density)
     assert (fine.shape, fine.origin) == grid_shape_origin(density, 1.0)

@@ -87,6 +87,12 @@ def test_unknown_architectures_and_options_are_refused():
         nets.build("unet", colour="blue")
 
 
+def test_growing_is_the_transposed_convolution():
+    """As PyTorch computes it, where it can."""
+    grow, x = unet_module.Grow(5, 3), torch.randn(2, 5, 3, 4, 6)
+    torch.testing.assert_close(grow(x), nn.functional.conv_transpose3d(x, grow.weight, grow.bias, stride=2))
+
+
 def test_channels_are_normalised_in_the_type_they_come_in():
     """Mean 0 and deviation 1 over the channels of each voxel, in two bytes within autocast and in four without it."""
     x = 3 + 5 * torch.randn(1, 64, 4, 4, 4)
