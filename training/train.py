@@ -214,7 +214,7 @@ def main() -> None:
         tensors = batch(rng, pools, options.batch, options.size)  # while a GPU is at work
         for name, value in parts.items():
             sums[name] = sums.get(name, 0) + value
-        if run.step % 4 == 0 and options.device != "cpu":
+        if run.step % 4 == 0 and options.device.startswith("cuda"):
             torch.cuda.synchronize()  # else the clock runs ahead of the work
         run.seconds = time.monotonic() - began
         if options.steps and run.step - first >= options.steps:
