@@ -88,6 +88,11 @@ def choose(request: str = "auto") -> tuple[Device, str]:
     raise DeviceError(f"Device {request} was asked for, but {_why_no_cuda()}.")
 
 
+def instead_of(failed: Device, request: str) -> Device | None:
+    """Return the CPU, if "auto" chose a GPU that turned out to lack what a network needs; None if nothing else is allowed."""
+    return available()[-1] if request == "auto" and failed.name != "cpu" else None
+
+
 def _why_best(device: Device) -> str:
     if device.name.startswith("cuda"):
         return "the first NVIDIA GPU"

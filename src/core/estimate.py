@@ -10,7 +10,7 @@ import numpy as np
 
 from . import tiles
 from .density import DensityMap
-from .devices import Device, DeviceError, available, choose
+from .devices import Device, DeviceError, choose, instead_of
 from .memory import main_memory
 from .resample import grid_shape_origin
 from .runner import Runner, default_batch
@@ -66,9 +66,10 @@ def estimate(
     try:
         return _estimate(density, model, tiling, chosen, rotations, batch_size, grid)
     except DeviceError:
-        if device != "auto" or chosen.name == "cpu":
+        other = instead_of(chosen, device)
+        if other is None:
             raise
-        return _estimate(density, model, tiling, available()[-1], rotations, batch_size, grid)
+        return _estimate(density, model, tiling, other, rotations, batch_size, grid)
 
 
 def _estimate(

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import tiles
 from .density import DensityMap, MapError, check
-from .devices import Device, DeviceError, available, choose
+from .devices import Device, DeviceError, choose, instead_of
 from .memory import require_memory
 from .normalise import NORMALISATIONS
 from .resample import resample, resample_onto
@@ -142,11 +142,12 @@ def enhance(
         try:
             predicted, runner = _predict(array, plan, mask, model, chosen, batch_size, rotations, progress)
         except DeviceError as error:
-            if device != "auto" or chosen.name == "cpu":
+            other = instead_of(chosen, device)
+            if other is None:
                 raise
-            lacking, chosen = chosen, available()[-1]
-            predicted, runner = _predict(array, plan, mask, model, chosen, batch_size, rotations, progress)
-            runner.notes.insert(0, f"Went on with the CPU, for {lacking.label} could not be used: {error}")
+            predicted, runner = _predict(array, plan, mask, model, other, batch_size, rotations, progress)
+            runner.notes.insert(0, f"Went on with the CPU, for {chosen.label} could not be used: {error}")
+            chosen, reason = other, f"in place of {chosen.label}"
         predicted, found = limit(array, predicted, card.blur, resolution)
         del array
         result = DensityMap(scale.restore(predicted), small.origin, small.step, small.rotation)

@@ -187,15 +187,16 @@ def test_other_errors_of_the_network_are_not_hidden(make_model):
 
 def test_auto_goes_on_with_the_cpu_where_a_gpu_lacks_an_operation(make_model, monkeypatch):
     """PyTorch's "meta" device stands for a GPU, and cannot give values back; asked for by name, it is an error."""
-    from superem.core import devices, estimate
+    from superem.core import devices
+    from superem.core.estimate import estimate
 
     there = [devices.Device("meta", "Some GPU"), devices.Device("cpu", "CPU, 1 thread")]
-    for module in (devices, predict, estimate):
-        monkeypatch.setattr(module, "available", lambda: there)
+    monkeypatch.setattr(devices, "available", lambda: there)
     density = noise((9, 9, 9))
     report = enhance(density, make_model(), skip_empty=False).report
     assert report.device == "CPU, 1 thread" and "Some GPU could not be used" in report.notes[0]
-    assert estimate.estimate(density, make_model()).device.name == "cpu"
+    assert report.device_reason == "in place of Some GPU"
+    assert estimate(density, make_model()).device.name == "cpu"
     refusing = Hungry(0, RuntimeError("Conv3D is not supported on MPS"))
     with pytest.raises(DeviceError, match="use device cpu"):
         enhance(density, make_model(refusing), skip_empty=False, device="cpu")
