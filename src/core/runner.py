@@ -19,7 +19,15 @@ VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20}  # of a batch; on the CPU one til
 # them), and the libraries' own buffers, in bytes.
 LARGEST_IN_MEMORY = 6.5
 BUFFERS = 20 * 2**20
-
+# What PyTorch and its libraries say, in small letters, where they do not raise an error of a kind of its own. That there is no
+# engine for a convolution may mean either: cuDNN tries one after the other and does not tell why each of them failed.
+NO_ENGINE = "unable to find an engine to execute this computation"
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "_status_alloc_failed", "invalid buffer size",
+                 NO_ENGINE)
+LACKING = ("supported on mps",  # "Conv3D is not supported on MPS", "... only supported on MPS for MacOS_13_2 or newer"
+           "not implemented for",  # a kind of number
+           "no kernel image is available",  # the GPU is older or newer than those that PyTorch was built for
+           "cudnn_status_not_supported", "cudnn_status_arch_mismatch", NO_ENGINE)
 
 # The proper rotations of the cube: permutations of the axes and axes to reverse, an even number of swaps and reversals in all
 # (an odd number would mirror the molecule). In this order the first 4 are half turns about the axes and the first 8 lie at
@@ -50,7 +58,8 @@ class Runner:
         try:
             self.network = network.to(device.name)
         except RuntimeError as error:
-            raise DeviceError(f"The model could not be moved to {device.label}: {error}") from error
+            reason = str(error).partition("\n")[0].rstrip(".")  # PyTorch goes on with advice for programmers
+            raise DeviceError(f"The model could not be moved to {device.label} ({reason}); use another device.") from error
         if self._cuda:
             self.torch.cuda.reset_peak_memory_stats(device.name)
 
@@ -72,9 +81,11 @@ class Runner:
         try:
             return self._forward(batch)
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, NotImplementedError) or "support" in str(error):
+            out_of_memory = isinstance(error, MemoryError) or _says(error, OUT_OF_MEMORY)
+            lacking = isinstance(error, NotImplementedError) or _says(error, LACKING)
+            if lacking and not (out_of_memory and len(batch) > 1):
                 raise DeviceError(f"PyTorch cannot run this model on {self.device.label}; use device cpu.") from error
-            if not _ran_out_of_memory(error):
+            if not out_of_memory:
                 raise
         finally:
             for hook in hooks:
@@ -120,8 +131,7 @@ class Runner:
             return (total[:, 0] / self.rotations).float().cpu().numpy()
 
 
-def _ran_out_of_memory(error: Exception) -> bool:
-    """Whether an error means that memory ran out, in the words of any of PyTorch's devices."""
+def _says(error: Exception, words: tuple[str, ...]) -> bool:
+    """Whether an error's message holds any of some words, in small letters."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        words in text for words in ("out of memory", "not enough memory", "can't allocate memory", "cudnn_status_alloc_failed"))
+    return any(word in text for word in words)
