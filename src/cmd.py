@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
-from chimerax.core.commands import BoolArg, Bounded, CmdDesc, EnumOf, FloatArg, IntArg, ModelIdArg, StringArg
+from chimerax.core.commands import (
+    AnnotationError,
+    BoolArg,
+    Bounded,
+    CmdDesc,
+    EnumOf,
+    FileNameArg,
+    FloatArg,
+    IntArg,
+    ModelIdArg,
+    StringArg,
+    commas,
+)
 from chimerax.core.commands import register as register_command
 from chimerax.core.errors import UserError
 from chimerax.map.mapargs import MapRegionArg, MapsArg, MapStepArg
 
+from .core.density import MapError
 from .core.predict import GRIDS, RESOLUTIONS, ROTATION_COUNTS
 from .core.tiles import PRESETS
-from .job import Request, Settings, jobs, run_now
-from .nets.store import DEFAULT, bundled
-from .volumes import is_result
+from .job import jobs
+from .nets.store import DEFAULT, WeightsError, bundled, find, read_card
+from .prediction import Request, Settings, run_now
+from .volumes import check_kind, is_result, label
 
 
 def superem(
@@ -46,9 +61,15 @@ def superem(
             raise UserError("modelId names one model, but several maps were given.")
         if session.models.have_id(model_id):
             raise UserError(f"Model #{'.'.join(map(str, model_id))} exists already; choose another modelId.")
+    try:  # now, not once the job's turn has come
+        read_card(find(model))
+        for volume in volumes:
+            check_kind(volume)
+    except (MapError, WeightsError) as error:
+        raise UserError(str(error)) from error
     settings = Settings(device, model, tiling, int(rotations), batch_size, grid, resolution)
     for volume in filter(is_result, volumes):
-        session.logger.warning(f"{volume.name} #{volume.id_string} is itself a super-resolved map, an estimate; "
+        session.logger.warning(f"{label(volume)} is itself a super-resolved map, an estimate; "
                                "run superem on the original.")
     requests = [Request(v, settings, step, subregion, model_id, hide_maps) for v in volumes]
     if block is None:
@@ -90,15 +111,41 @@ def _figure(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("->", "→")
 
 
+class DeviceArg(StringArg):
+    """A device by name; whether it is there is known once PyTorch is loaded."""
+
+    name = "auto, cuda, cuda:N, mps, or cpu"
+
+    @staticmethod
+    def parse(text: str, session: Any) -> tuple[str, str, str]:
+        """Return the device, the text as it is to be logged, and what follows."""
+        device, logged, rest = StringArg.parse(text, session)
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+            raise AnnotationError(f"Should be {DeviceArg.name}")
+        return device, logged, rest
+
+
+class ModelArg(FileNameArg):
+    """A network; its name is read as a path is, backslashes and all."""
+
+    name = "the name of a model or of a weights file"
+
+
+def _one_of(values: Any, **options: Any) -> EnumOf:
+    """Return an EnumOf that lists its values in their own order, not in that of the alphabet (1, 24, 4, 8)."""
+    words = [str(value) for value in values]
+    return EnumOf(words, name=f"one of {commas(words)}", **options)
+
+
 superem_desc = CmdDesc(
     required=[("volumes", MapsArg)],
     keyword=[
-        ("device", StringArg),
-        ("model", StringArg),
-        ("tiling", EnumOf(tuple(PRESETS))),
-        ("rotations", EnumOf(tuple(map(str, ROTATION_COUNTS)), abbreviations=False)),
+        ("device", DeviceArg),
+        ("model", ModelArg),
+        ("tiling", _one_of(PRESETS)),
+        ("rotations", _one_of(ROTATION_COUNTS, abbreviations=False)),
         ("batch_size", Bounded(IntArg, min=1, max=4096)),
-        ("grid", EnumOf(GRIDS)),
+        ("grid", _one_of(GRIDS)),
         ("resolution", Bounded(FloatArg, min=RESOLUTIONS[0], max=RESOLUTIONS[1])),
         ("subregion", MapRegionArg),
         ("step", MapStepArg),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chimerax.core.commands import run
+from chimerax.core.errors import UserError
 from chimerax.core.tools import ToolInstance, get_singleton
 
 from .job import jobs
@@ -53,23 +54,23 @@ class SuperEMTool(ToolInstance):
         from Qt.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QWidget
 
         from .panel.comparebox import CompareBox
-        from .panel.form import ChoicesForm, column, note_label
+        from .panel.form import ChoicesForm, Note, column
         from .panel.joblist import JobList
 
         settings = self._settings
         choices = from_state({name: getattr(settings, name) for name in settings.AUTO_SAVE})
         self.form = ChoicesForm(self.session, choices, settings.advanced)
-        self.estimate = note_label()
+        self.estimate = Note()
         self.run_button = QPushButton("&Run")
         self.run_button.setToolTip("Make the super-resolved map; the window stays alive meanwhile")
         self.run_button.clicked.connect(lambda *_: self.run())
         self.help_button = QPushButton("He&lp")
         self.help_button.clicked.connect(lambda *_: self.display_help())
         self.jobs = JobList(self.session, self._job_ended)
-        self.report = note_label()
+        self.report = Note()
         self.report.hide()
         self.compare = CompareBox(self.session)
-        self.caution = note_label(f"SR density: {CAUTION[0].lower()}{CAUTION[1:]}")
+        self.caution = Note(f"Super-resolved (SR) density is {CAUTION[0].lower()}{CAUTION[1:]}")
 
         # Only the part above the line of caution scrolls, so that the line is always in sight.
         inside = QWidget()
@@ -114,7 +115,11 @@ class SuperEMTool(ToolInstance):
             return
         self.remember()
         self._say("")
-        run(self.session, self.form.choices.command(volume.atomspec))
+        try:
+            run(self.session, self.form.choices.command(volume.atomspec))
+        except UserError as error:
+            self._say(str(error))
+            raise  # for ChimeraX to show and log
         self._bring(self.jobs)
 
     def remember(self) -> None:

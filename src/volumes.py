@@ -17,6 +17,11 @@ CONTEXT = 20.0
 COLORS = ((0.33, 0.60, 0.85, 1.0), (0.93, 0.69, 0.25, 1.0))
 
 
+def label(volume: Any) -> str:
+    """Return a map's name and number, by which the user tells it from others of that name."""
+    return f"{volume.name} #{volume.id_string}"
+
+
 def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap:
     """Read a Volume, or a part of it, as a DensityMap in the Volume's own coordinates.
 
@@ -43,7 +48,7 @@ def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap
         origin=_three(data.ijk_to_xyz(first)),
         step=_three(np.multiply(data.step, ijk_step)),
         rotation=np.array(data.rotation, float),
-        name=f"{volume.name} #{volume.id_string}",
+        name=label(volume),
     )
 
 
@@ -65,8 +70,7 @@ def check_kind(volume: Any) -> None:
     """
     if volume.deleted:
         raise MapError("The map has been closed.")
-    name = f"{volume.name} #{volume.id_string}"
-    data = volume.data
+    name, data = label(volume), volume.data
     advice = f"superem needs a single cryo-EM map; 'volume copy #{volume.id_string}' makes one of it."
     if getattr(volume, "series", None) is not None or data.time is not None:
         raise MapError(f"{name} is one time of a series; {advice}")

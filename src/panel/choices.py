@@ -32,11 +32,11 @@ class Choices:
 
     def command(self, spec: str) -> str:
         """Return the `superem` command for the map that `spec` names ("#1")."""
-        from chimerax.core.commands import StringArg
+        from chimerax.core.commands import FileNameArg, StringArg
 
         words = [f"superem {spec} device {StringArg.unparse(self.device)}"]
         if self.model:
-            words.append(f"model {StringArg.unparse(self.model)}")
+            words.append(f"model {FileNameArg.unparse(self.model)}")
         words.append(f"tiling {self.tiling}")
         for name in ("subregion", "grid", "rotations"):
             if getattr(self, name) != getattr(DEFAULT, name):

@@ -7,7 +7,8 @@ from typing import Any
 
 from chimerax.map import Volume
 from chimerax.ui.widgets import ModelMenuButton
-from Qt.QtCore import Qt, Signal
+from Qt.QtCore import QSize, Qt, Signal
+from Qt.QtGui import QResizeEvent
 from Qt.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -55,7 +56,7 @@ class ChoicesForm(QWidget):
         self._device = self._combo({"auto": "Automatic: the best there is"}, "Where the network runs")
         self._model = self._combo({}, "The network and its weights")
         self._model.activated.connect(self._model_chosen)
-        self._summary = note_label()
+        self._summary = Note()
         self._tiling = self._combo(TILINGS, "How the map is cut into overlapping tiles")
         self._subregion = self._combo(REGIONS, "The part of the map that is worked on")
         self._grid = self._combo(GRIDS, "The grid of the super-resolved map")
@@ -66,8 +67,8 @@ class ChoicesForm(QWidget):
         region = QHBoxLayout()
         grid_label = QLabel("Output &grid")
         grid_label.setBuddy(self._grid)
-        for widget in (self._subregion, grid_label, self._grid):
-            region.addWidget(widget)
+        for widget, stretch in ((self._subregion, 1), (grid_label, 0), (self._grid, 1)):
+            region.addWidget(widget, stretch)
         region_label = QLabel("Regio&n")
         region_label.setBuddy(self._subregion)
         form.addRow(region_label, region)
@@ -181,13 +182,32 @@ class ChoicesForm(QWidget):
         return combo
 
 
-def note_label(text: str = "") -> QLabel:
-    """Return a label for sentences: they wrap, and can be selected and copied."""
-    label = QLabel(text)
-    label.setWordWrap(True)
-    label.setMinimumWidth(NOTE_WIDTH * label.fontMetrics().averageCharWidth())
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
+class Note(QLabel):
+    """A label for sentences: they wrap, and can be selected and copied.
+
+    It asks for the height that its text takes at the width it has. A QLabel asks for that at its least width, which
+    leaves gaps round it, and is content with one line, which cuts off the others where a panel is low.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setMinimumWidth(NOTE_WIDTH * self.fontMetrics().averageCharWidth())
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+    def sizeHint(self) -> QSize:
+        """Qt's: the size to have."""
+        return QSize(super().sizeHint().width(), self.heightForWidth(self.width()))
+
+    def minimumSizeHint(self) -> QSize:
+        """Qt's: the size to have at least."""
+        return QSize(super().minimumSizeHint().width(), self.heightForWidth(self.width()))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Qt's: another width asks for another height."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
 
 
 def column(widget: QWidget, margin: int = 0) -> QVBoxLayout:

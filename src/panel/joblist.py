@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from Qt.QtWidgets import QGridLayout, QLabel, QProgressBar, QPushButton, QWidget
+from Qt.QtWidgets import QGridLayout, QProgressBar, QPushButton, QWidget
 
-from ..job import jobs, status_text
-from .form import column
+from ..job import jobs
+from ..meter import status_text
+from .form import Note, column
 
 STAGES = {
     "waiting": "waits for the jobs before it",
@@ -62,8 +63,7 @@ class JobRow(QWidget):
         self.job = job
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self.label = QLabel()
-        self.label.setWordWrap(True)
+        self.label = Note()
         self.bar = QProgressBar()
         self.cancel = QPushButton("&Cancel")
         self.cancel.setToolTip(f"Stop superem of {job.name}")

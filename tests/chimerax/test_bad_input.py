@@ -64,7 +64,9 @@ def test_skewed_cell(refused, session):
     (lambda a: np.where(a > 1, np.nan, a), "not finite"),
     (lambda a: np.where(a > 1, np.inf, a), "not finite"),
     (lambda a: a[:1], "single plane"),
-], ids=["constant", "negative", "nan", "infinite", "plane"])
+    (lambda a: a > 0.5, "looks like a mask"),
+    (lambda a: np.clip(4 * a - 1, 0, 1), "looks like a mask"),
+], ids=["constant", "negative", "nan", "infinite", "plane", "mask", "soft mask"])
 def test_density(refused, session, weights, change, words):
     """Density that nothing can be made of."""
     volume = add_map(session, change(blobs()).astype(np.float32))
@@ -79,13 +81,29 @@ def test_voxel_size(refused, session, weights, size):
     assert "voxel size" in refused(f"superem #1 model {weights}")
 
 
+def test_spikes_are_no_mask(run, session, weights):
+    """A few voxels that stand out, all alike, as a detector's defects do, leave a map a map."""
+    array = blobs()
+    array[::20, ::20, ::20] = 50
+    add_map(session, array)
+    assert run(f"superem #1 model {weights}")
+
+
+@pytest.mark.parametrize(("keywords", "words"), [("model nonesuch", "no model"), ("device tpu", "cuda:N"), ("", "one channel")])
+def test_known_at_once(refused, session, weights, keywords, words):
+    """What can be known without reading the map is said when the command is given, not when the job's turn has come."""
+    volume = add_map(session)
+    volume.data.channel = None if keywords else 1
+    assert words in refused(f"superem #1 {keywords or f'model {weights}'} block false")
+
+
 def test_smaller_than_a_tile(run, session, weights):
     """A map smaller than a tile is padded, and works."""
     add_map(session, blobs((9, 11, 10)))
     assert run(f"superem #1 model {weights}").data.size == (12, 13, 11)
 
 
-@pytest.mark.parametrize(("device", "words"), [("cuda:99", "cuda:99"), ("tpu", "no device")])
+@pytest.mark.parametrize(("device", "words"), [("cuda:99", "cuda:99"), ("tpu", "auto, cuda, cuda:N, mps, or cpu")])
 def test_device(refused, volume, weights, device, words):
     """A device that was asked for by name and is not there."""
     assert words in refused(f"superem #1 model {weights} device {device}")

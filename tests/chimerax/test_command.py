@@ -100,6 +100,16 @@ def test_usage(run, session):
     for keyword in ("device", "model", "tiling", "rotations", "batchSize", "grid", "subregion", "step", "modelId",
                     "hideMaps", "block"):
         assert keyword in text
+    for values in ("auto, cuda, cuda:N, mps, or cpu", "one of normal, fast, or paper", "one of 1, 4, 8, or 24"):
+        assert values in text
+
+
+def test_model_in_a_folder_with_a_space(run, session, volume, weights, tmp_path):
+    """A path in quotation marks is read as it stands; so is one with backslashes before letters that could mean a new line."""
+    path = tmp_path / "new weights" / r"of\north.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(weights.read_bytes())
+    assert run(f'superem #1 model "{path}"').name == "blobs superem"
 
 
 def test_result_as_input(run, session, volume, weights):

@@ -21,7 +21,7 @@ def queue(session):
 @pytest.fixture
 def submit(queue, weights):
     """Submit a job for a map with the identity network."""
-    from chimerax.superem.job import Request, Settings
+    from chimerax.superem.prediction import Request, Settings
 
     return lambda volume, **options: queue.submit(Request(volume, Settings(model=str(weights), device="cpu"), **options))
 
@@ -29,10 +29,10 @@ def submit(queue, weights):
 @pytest.fixture
 def gate(monkeypatch, session):
     """Hold every prediction after its first batch until the gate is opened."""
-    from chimerax.superem import job
+    from chimerax.superem import prediction
 
     gate = threading.Event()
-    predict = job.predict
+    predict = prediction.predict
 
     def held(part, seen, settings, progress):
         def wait(done, total):
@@ -44,7 +44,7 @@ def gate(monkeypatch, session):
 
         return predict(part, seen, settings, wait)
 
-    monkeypatch.setattr(job, "predict", held)
+    monkeypatch.setattr(prediction, "predict", held)
     yield gate
     gate.set()
 
@@ -95,13 +95,13 @@ def test_when_it_blocks(run, session, volume, monkeypatch, in_script, is_gui, ke
 
 def test_interrupt_leaves_nothing(run, session, volume, monkeypatch):
     """Ctrl-C while the command blocks stops it, and nothing has been opened."""
-    from chimerax.superem import job
+    from chimerax.superem import prediction
 
     def interrupted(_part, _seen, _settings, progress):
         progress(1, 9)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(job, "predict", interrupted)
+    monkeypatch.setattr(prediction, "predict", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run("superem #1")
     assert {m.name for m in session.models.list() if len(m.id) == 1} == {"blobs"}
@@ -110,7 +110,7 @@ def test_interrupt_leaves_nothing(run, session, volume, monkeypatch):
 
 def test_first_use_says_where_time_goes(session, monkeypatch):
     """Loading PyTorch is announced, once it is about to happen and not after."""
-    from chimerax.superem.job import announce
+    from chimerax.superem.prediction import announce
 
     announce(session)
     assert not session.log.text("note")
@@ -158,12 +158,12 @@ def test_cancel_stops_within_two_seconds(run, session, submit, queue, gate):
 
 
 def test_task_manager_stops_a_job(session, volume, submit, queue, gate):
-    """`taskman` names the map and the number that stops the job; the Task Manager shows one that waits, too."""
+    """`taskman` names the map, with its number, and the number that stops the job; the Task Manager shows one that waits, too."""
     from datetime import timedelta
 
     job, waiting = submit(volume), submit(volume)
     wait(session, lambda: running(job))
-    assert str(job) == f"superem of blobs, ID {job.id}"
+    assert str(job) == f"superem of blobs #1, ID {job.id}"
     assert waiting.start_time.strftime("%H") and waiting.runtime == timedelta()
     session.tasks[waiting.id].terminate()
     session.tasks[job.id].terminate()
@@ -233,9 +233,9 @@ def test_bad_input_fails_with_one_sentence(session, submit, queue):
 
 def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatch):
     """A defect on the worker thread is reported on the main one and leaves no task."""
-    from chimerax.superem import job as module
+    from chimerax.superem import prediction
 
-    monkeypatch.setattr(module, "predict", lambda *_: 1 / 0)
+    monkeypatch.setattr(prediction, "predict", lambda *_: 1 / 0)
     job = submit(volume)
     wait(session, lambda: not queue.list())
     assert job.state == "failed" and "division by zero" in job.error
@@ -245,11 +245,11 @@ def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatc
 
 def test_progress_within_a_tile(monkeypatch):
     """A large tile takes long: its layers count, a whole tile more, and the time left is told after a second."""
-    from chimerax.superem import job
+    from chimerax.superem import meter as module
 
     seconds, posted = iter(range(9, 99)), []
-    monkeypatch.setattr(job.time, "monotonic", lambda: next(seconds))
-    meter = job.Meter(lambda *progress: posted.append(progress))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
+    meter = module.Meter(lambda *progress: posted.append(progress))
     meter.layers = 4
     for whole in (0, 0, 0, 0, 0, 0, 1, 1, 2):
         assert meter(whole, 2)

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from made_maps import add_map
@@ -174,17 +175,40 @@ def test_map_closed_meanwhile(tool, volume):
     assert not tool.run_button.isEnabled()
 
 
-def test_a_failed_job_is_reported(tool, volume, tmp_path):
-    """A weights file that is none is one sentence in the panel."""
+def test_a_command_that_is_refused(tool, volume, tmp_path, monkeypatch):
+    """A weights file that is none is one sentence in the panel, and goes on to ChimeraX, which shows and logs it."""
+    from chimerax.core.errors import UserError
     from chimerax.superem.panel.choices import Choices
 
+    raised = []
+    monkeypatch.setattr("sys.excepthook", lambda _kind, error, _trace: raised.append(error))
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"no weights")
     tool.form.set_choices(Choices("cpu", str(broken)))
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
     tool.run_button.click()
+    assert "broken.safetensors" in tool.report.text() and not jobs(tool.session)
+    assert [type(error) for error in raised] == [UserError]
+
+
+def test_a_failed_job_is_reported(tool):
+    """What is found wrong once the map is read is one sentence in the panel."""
+    volume = add_map(tool.session, np.full((9, 9, 9), 2, np.float32))
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    tool.run_button.click()
     assert wait(tool.session, lambda: not jobs(tool.session))
-    assert "broken.safetensors" in tool.report.text()
+    assert "same density" in tool.report.text()
+
+
+def test_maps_of_one_name(tool):
+    """Rows of two maps that have the same name tell them apart by their numbers."""
+    for volume in (add_map(tool.session), add_map(tool.session)):
+        wait(tool.session, lambda: tool.form.map_menu.value is not None)
+        tool.form.map_menu.value = volume
+        tool.run_button.click()
+    texts = [label.text() for label in tool.jobs.findChildren(type(tool.report))]
+    assert [text.split(":")[0] for text in texts] == ["blobs #1", "blobs #2"]
+    assert wait(tool.session, lambda: not jobs(tool.session))
 
 
 def test_estimate_before_the_run(tool, volume):
@@ -424,6 +448,27 @@ def test_theme_that_changes_meanwhile(tool, result):
         assert wait(tool.session, lambda: colors() == {"#00ff00"}, 5)
     finally:
         QApplication.setPalette(palette)
+
+
+@pytest.mark.parametrize("width", [0, 480, 900])
+def test_sentences_have_the_height_that_they_need(tool, volume, result, width):
+    """Neither cut off nor with gaps round them, however wide the panel is; and nothing lies over anything else."""
+    from Qt.QtWidgets import QFrame, QScrollArea
+
+    area = tool.tool_window.ui_area
+    area.resize(max(width, area.minimumSizeHint().width()), area.minimumSizeHint().height())
+    tool.run_button.click()  # for a job's row
+    notes = [tool.form._summary, tool.estimate, tool.report, tool.caution, *tool.jobs.findChildren(type(tool.report))]
+
+    def heights():
+        return [(n.text(), n.height()) for n in notes if n.isVisible()], [
+            (n.text(), n.heightForWidth(n.width())) for n in notes if n.isVisible()]
+
+    assert wait(tool.session, lambda: heights()[0] == heights()[1], 3), heights()
+    scroll, = area.findChildren(QScrollArea)
+    line = next(frame for frame in area.findChildren(QFrame) if frame.frameShape() == QFrame.Shape.HLine)
+    assert scroll.geometry().bottom() < line.y() and line.geometry().bottom() < tool.caution.y()
+    assert wait(tool.session, lambda: not jobs(tool.session))
 
 
 def next_in_chain(widget, wanted):

@@ -1,0 +1,154 @@
+"""One prediction from Volume to Volume: read the map, run the network, show the result; `run_now` does it all at once.
+
+Reading and showing belong to the main thread; between them `predict` touches numpy and torch only, so that a worker
+thread can run it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from chimerax.core.errors import UserError
+
+from . import volumes
+from .core.density import DensityMap, MapError, check, crop
+from .core.devices import DeviceError
+from .meter import Meter, status_text
+from .nets.store import DEFAULT, WeightsError
+from .provenance import CAUTION
+
+#: What the user can mend; the message is one sentence.
+USER_ERRORS = (MapError, DeviceError, WeightsError)
+#: Voxels that make a plateau of a mask; a few that are equal may be spikes in a map.
+MASKED = 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a prediction is made; the fields are the keywords of the command."""
+
+    device: str = "auto"
+    model: str = DEFAULT
+    tiling: str = "normal"
+    rotations: int = 1
+    batch_size: int | None = None
+    grid: str = "1A"  # or "input"
+    resolution: float | None = None  # Å, of the map
+
+
+@dataclass(frozen=True)
+class Request:
+    """A map to work on, which part of it, how, and what becomes of the result."""
+
+    volume: Any
+    settings: Settings = field(default_factory=Settings)
+    step: Any = 1
+    subregion: Any = "all"
+    model_id: tuple[int, ...] | None = None
+    hide_maps: bool = False
+
+
+def run_now(session: Any, request: Request) -> Any:
+    """Make the super-resolved map before returning.
+
+    Raises
+    ------
+    UserError
+        With one sentence, for anything that the user can mend.
+    """
+    title = f"superem of {volumes.label(request.volume)}"
+    meter = Meter(lambda *progress: session.logger.status(status_text(title, *progress)))
+    try:
+        part, seen = read(request)
+        announce(session)
+        enhanced = predict(part, seen, request.settings, meter)
+        result, _lines = show(session, request, part, enhanced)
+    except USER_ERRORS as error:
+        raise UserError(str(error)) from error
+    finally:
+        session.logger.status("")
+    return result
+
+
+def read(request: Request) -> tuple[DensityMap, DensityMap]:
+    """Read the part of the map that is asked for, and the same with what the network is to see around it.
+
+    Raises
+    ------
+    MapError
+        If it cannot be worked on.
+    """
+    volume, step = request.volume, request.step
+    part = volumes.density_of(volume, step, request.subregion)
+    check(part)
+    refuse_mask(part)
+    seen = volumes.density_of(volume, step, volumes.region_with_context(volume, step, request.subregion))
+    return part, part if seen.shape == part.shape else seen
+
+
+def refuse_mask(density: DensityMap) -> None:
+    """Refuse a mask, hard or with a soft edge: most of what is high in it has one value, which no density has.
+
+    Raises
+    ------
+    MapError
+        If it is one.
+    """
+    low, high = float(density.array.min()), float(density.array.max())
+    inside = np.count_nonzero(density.array > (low + high) / 2)
+    plateau = np.count_nonzero(density.array == high)
+    if plateau > max(MASKED, inside / 2):
+        raise MapError(f"{density.name} looks like a mask, not density: {plateau:,} voxels share its highest value, {high:g}.")
+
+
+def announce(session: Any) -> None:
+    """Say where the time goes when PyTorch is loaded for the first time."""
+    if "torch" not in sys.modules:
+        session.logger.info("superem loads PyTorch, which takes a moment the first time in a session.")
+        session.logger.status("superem: loading PyTorch …")
+
+
+def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Meter) -> Any:
+    """Run the network on what `read` gave; numpy and torch only, so any thread will do. Returns a core `Enhanced` of `part`."""
+    from .core.devices import import_torch
+    from .core.predict import enhance
+    from .nets.store import load
+
+    import_torch()  # says how to install it, where it is missing
+    model = load(settings.model)
+    progress.layers, progress.turns = sum(not any(m.children()) for m in model.network.modules()), settings.rotations
+    enhanced = enhance(
+        seen, model, tiling=settings.tiling, device=settings.device,
+        batch_size=settings.batch_size, rotations=settings.rotations, grid=settings.grid,
+        resolution=settings.resolution, progress=progress,
+    )
+    return enhanced if seen is part else replace(enhanced, density=crop(enhanced.density, part))
+
+
+def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> tuple[Any, list[str]]:
+    """Open the result beside its input at a matched level, and log what was done."""
+    source, report, model_id = request.volume, enhanced.report, request.model_id
+    if model_id is not None and session.models.have_id(model_id):  # taken since the job was asked for
+        model_id = None
+    result = volumes.volume_of(session, enhanced.density, source, model_id)
+    try:
+        levels = volumes.match_levels(result, source, density)
+    except BaseException:
+        session.models.close([result])
+        raise
+    if request.hide_maps:
+        source.display = False
+    lines = [
+        f"{volumes.label(result)} of {volumes.label(source)}. {report.summary()}",
+        *report.notes,
+        *(f"Level {old:.4g} became {new:.4g}: both enclose {volume:,.0f} Å³." for old, new, volume in levels),
+        CAUTION,
+    ]
+    session.logger.info("\n".join(lines))
+    if report.doubt:
+        session.logger.warning(report.doubt)
+        lines.append(report.doubt)
+    return result, lines
