@@ -114,7 +114,7 @@ def _figure(value: Any) -> str:
 class DeviceArg(StringArg):
     """A device by name; whether it is there is known once PyTorch is loaded."""
 
-    name = "auto, cuda, cuda:N, mps, or cpu"
+    name = "one of auto, cuda, cuda:N, mps, or cpu"
 
     @staticmethod
     def parse(text: str, session: Any) -> tuple[str, str, str]:
@@ -140,8 +140,8 @@ def _one_of(values: Any, **options: Any) -> EnumOf:
 superem_desc = CmdDesc(
     required=[("volumes", MapsArg)],
     keyword=[
-        ("device", DeviceArg),
-        ("model", ModelArg),
+        ("device", DeviceArg()),
+        ("model", ModelArg()),
         ("tiling", _one_of(PRESETS)),
         ("rotations", _one_of(ROTATION_COUNTS, abbreviations=False)),
         ("batch_size", Bounded(IntArg, min=1, max=4096)),

@@ -32,7 +32,8 @@ class SuperEMTool(ToolInstance):
 
         from .panel.foretell import Foreteller
 
-        self._asked: Any = None
+        self._asked: Any = None  # what the estimate is being made for
+        self._answered: Any = None  # and what the one that is shown was made for
         self._settings = panel_settings(session)
         self._devices = Foreteller(session.ui.thread_safe, self._devices_found)
         self._foreteller = Foreteller(session.ui.thread_safe, self._foretold)
@@ -160,18 +161,20 @@ class SuperEMTool(ToolInstance):
 
     def _devices_found(self, _asked: Any, devices: Any) -> None:
         if isinstance(devices, str):  # PyTorch is missing or broken; the sentence says what mends it
-            self.estimate.setText(devices)
+            self._foresee(devices)
         else:
             self.form.set_devices(devices)
 
     def _choices_changed(self) -> None:
+        from .panel.foretell import question
+
         volume = self.form.map_menu.value
         self.run_button.setEnabled(volume is not None)
         self._asked = None
         if volume is None:
-            self.estimate.setText("Open a map to work on.")
-        else:
-            self.estimate.setText("Estimating time and memory …")
+            self._foresee("Open a map to work on.")
+        elif question(volume, self.form.choices) != self._answered:
+            self._foresee("Estimating time and memory …")
             self._timer.start()
 
     def _ask(self) -> None:
@@ -181,14 +184,18 @@ class SuperEMTool(ToolInstance):
         if volume is None:
             return
         if jobs(self.session).list():
-            self.estimate.setText("The estimate waits for the running job to end.")
+            self._foresee("The estimate waits for the running job to end.")
         else:
             self._asked = question(volume, self.form.choices)
             self._foreteller.ask(self._asked, foretell)
 
     def _foretold(self, asked: Any, answer: str) -> None:
         if asked == self._asked:
-            self.estimate.setText(answer)
+            self._foresee(answer, asked)
+
+    def _foresee(self, text: str, answered: Any = None) -> None:
+        self.estimate.setText(text)
+        self._answered = answered
 
     # Sessions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,9 +82,14 @@ def check_kind(volume: Any) -> None:
         raise MapError(f"{name} has a skewed unit cell (angles {angles}°); resample it onto a rectangular grid first.")
 
 
+def stem(volume: Any) -> str:
+    """Return a map's name without what makes it the name of a file: ".mrc", ".map.gz", ..."""
+    return re.sub(r"\.(mrc|map|ccp4)(\.gz)?\b", "", volume.name)
+
+
 def is_result(volume: Any) -> bool:
     """Whether a map's name, or that of its file, says that it is a super-resolved one."""
-    return volume.name.removesuffix(".mrc").endswith(SUFFIX)
+    return stem(volume).endswith(SUFFIX)
 
 
 def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = None) -> Any:
@@ -125,6 +131,7 @@ def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[fl
         levels = source.image_levels or source.initial_image_levels()[0]
         pairs = [(level, _level_by_rank(density, new, level), weight) for level, weight in levels]
         volume.set_parameters(image_levels=[(new_level, weight) for _, new_level, weight in pairs])
+        # Of the thresholds of an image the last is that of full brightness; at the one before it density begins to stand out.
         return [(old, level, contoured_volume(new, level)) for old, level, _ in pairs[-2:-1]]
     levels = [s.level for s in source.surfaces] or source.initial_surface_levels()[0]
     matched = [(level, *_level_by_contour(new, contoured_volume(density, level))) for level in levels]

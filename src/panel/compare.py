@@ -7,13 +7,14 @@ dragged the same changes are made directly, for a command at every step would fi
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from chimerax.core.commands import run
 
 from ..core.levels import level_for_volume
-from ..volumes import contoured_volume, density_of
+from ..volumes import contoured_volume, density_of, stem
 
 #: The level slider goes from a quarter of the volume enclosed at its middle to four times as much.
 VOLUME_RANGE = 4.0
@@ -146,6 +147,11 @@ def _quick_level(volume: Any, enclosed: float) -> float:
     matrix = volume.full_matrix()
     every = max(1, math.ceil((matrix.size / SAMPLE) ** (1 / 3)))
     return level_for_volume(matrix[::every, ::every, ::every], enclosed, [s * every for s in volume.data.step])
+
+
+def save_name(volume: Any) -> str:
+    """Return a name for the file of a map, without spaces and signs that some systems do not take."""
+    return re.sub(r"[^\w.+-]+", "_", stem(volume)) + ".mrc"
 
 
 def save_command(volume: Any, path: str) -> str:

@@ -10,7 +10,7 @@ from chimerax.ui.widgets import ModelMenuButton
 from Qt.QtCore import Qt, QTimer
 from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider
 
-from .compare import Pair, save_command, volume_at
+from .compare import Pair, save_command, save_name, volume_at
 
 STEPS = 100  # of a slider
 LEVEL_HINT = "Level moves both contours at equal enclosed volume."
@@ -156,6 +156,7 @@ class CompareBox(QGroupBox):
 
     def _flip(self) -> None:
         if (pair := self.pair) is not None:
+            self.lay_together()
             shown = pair.flip()
             self._set_quietly(self.blend, 0 if shown is pair.before else STEPS)
 
@@ -168,6 +169,7 @@ class CompareBox(QGroupBox):
 
     def _preview_blend(self) -> None:
         if (pair := self.pair) is not None:
+            self.lay_together()
             pair.preview_blend(self.blend.value())
 
     def _blend(self) -> None:
@@ -204,7 +206,7 @@ class CompareBox(QGroupBox):
         self._volume.setText(f"Both levels enclose {volume:,.0f} Å³.")
 
     def _save(self) -> None:
-        name = f"{self.after.value.name}.mrc".replace("/", "_")
+        name = save_name(self.after.value)
         path, _kind = QFileDialog.getSaveFileName(self, "Save SR map", name, "MRC density map (*.mrc)")
         if path:
             run(self.session, save_command(self.after.value, path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from chimerax.map import Volume
@@ -24,7 +25,7 @@ from Qt.QtWidgets import (
 
 from ..core.predict import RESOLUTIONS
 from ..nets.store import WeightsError, bundled
-from .choices import GRIDS, REGIONS, ROTATIONS, TILINGS, Choices
+from .choices import DEFAULT, GRIDS, REGIONS, ROTATIONS, TILINGS, Choices
 
 WEIGHTS_FILE = "Weights file …"
 #: Characters; a label that may wrap anywhere asks for a tall, narrow place.
@@ -48,6 +49,7 @@ class ChoicesForm(QWidget):
     def __init__(self, session: Any, choices: Choices, advanced: bool = False) -> None:
         super().__init__()
         self._summaries: dict[str, str] = {}
+        self._chosen_model = ""  # the menu's, but for its entry that asks for a file
         self._form = form = _form_layout(self)
         self.map_menu = ModelMenuButton(
             session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_FIRST_DISPLAYED,
@@ -90,7 +92,7 @@ class ChoicesForm(QWidget):
         self._batch.setToolTip("Tiles that are predicted at once; halved when memory runs out")
         self._batch.valueChanged.connect(self.changed)
         self._resolution = QDoubleSpinBox()
-        self._resolution.setRange(0, RESOLUTIONS[1])
+        self._resolution.setRange(RESOLUTIONS[0] - 0.1, RESOLUTIONS[1])  # the least value is the special one
         self._resolution.setSingleStep(0.1)
         self._resolution.setSuffix(" Å")
         self._resolution.setSpecialValueText("Found from the map")
@@ -109,10 +111,12 @@ class ChoicesForm(QWidget):
     @property
     def choices(self) -> Choices:
         """What the form says."""
+        resolution = self._resolution.value()
         return Choices(
-            device=self._device.currentData(), model=self._model.currentData() or "", tiling=self._tiling.currentData(),
+            device=self._device.currentData(), model=self._chosen_model, tiling=self._tiling.currentData(),
             subregion=self._subregion.currentData(), grid=self._grid.currentData(),
-            rotations=self._rotations.currentData(), batch_size=self._batch.value(), resolution=self._resolution.value())
+            rotations=self._rotations.currentData(), batch_size=self._batch.value(),
+            resolution=DEFAULT.resolution if resolution == self._resolution.minimum() else max(resolution, RESOLUTIONS[0]))
 
     def set_choices(self, choices: Choices) -> None:
         """Make the form say `choices`; a device that is not known (yet) and a weights file are added to their menus."""
@@ -120,11 +124,9 @@ class ChoicesForm(QWidget):
             (self._device, choices.device), (self._model, choices.model), (self._tiling, choices.tiling),
             (self._subregion, choices.subregion), (self._grid, choices.grid), (self._rotations, choices.rotations),
         ):
-            if combo.findData(value) < 0:
-                combo.insertItem(1, value, value)
-            combo.setCurrentIndex(combo.findData(value))
+            self._set(combo, value)
         self._batch.setValue(choices.batch_size)
-        self._resolution.setValue(choices.resolution)
+        self._resolution.setValue(choices.resolution)  # the default lies below the range
 
     def set_devices(self, devices: list[Any]) -> None:
         """List the devices that are there (core `Device`s, the best one first); one that is gone is no longer offered."""
@@ -161,15 +163,23 @@ class ChoicesForm(QWidget):
 
     def _show_summary(self) -> None:
         name = self._model.currentData()
-        self._summary.setText(self._summaries.get(name, "A weights file of your own."))
+        if name != WEIGHTS_FILE:
+            self._chosen_model = name
+            self._summary.setText(self._summaries.get(name, "A weights file of your own."))
 
     def _model_chosen(self) -> None:
         if self._model.currentData() != WEIGHTS_FILE:
             return
         path, _kind = QFileDialog.getOpenFileName(self, "Weights file", "", "Weights (*.safetensors)")
-        if path and self._model.findData(path) < 0:
-            self._model.insertItem(self._model.count() - 1, path.rsplit("/", 1)[-1], path)
-        self._model.setCurrentIndex(max(0, self._model.findData(path)))
+        self._set(self._model, path or self._chosen_model)
+
+    @staticmethod
+    def _set(combo: QComboBox, value: str) -> None:
+        """Choose a value, which is added to the menu where it has none; of a path the menu shows the name."""
+        if combo.findData(value) < 0:
+            combo.insertItem(1, Path(value).name, value)
+            combo.setItemData(1, value, Qt.ItemDataRole.ToolTipRole)
+        combo.setCurrentIndex(combo.findData(value))
 
     def _combo(self, options: Mapping[str, str], tip: str) -> QComboBox:
         combo = QComboBox()

@@ -112,6 +112,19 @@ def test_save_command(pair, path, written):
     assert save_command(pair.after, path) == f"save {written} models #{pair.after.id_string}"
 
 
+@pytest.mark.parametrize(("name", "file"), [
+    ("emd_1461.mrc superem", "emd_1461_superem.mrc"), ("a/b.map.gz superem", "a_b_superem.mrc"), ("emdb 1461", "emdb_1461.mrc")])
+def test_name_of_the_file(pair, name, file):
+    """The name that is proposed has one suffix and no spaces, and is known as a result's when the file is opened."""
+    from chimerax.superem.panel.compare import save_name
+    from chimerax.superem.volumes import is_result
+
+    pair.after.name = name
+    assert save_name(pair.after) == file
+    pair.after.name = file
+    assert is_result(pair.after) == ("superem" in name)
+
+
 def test_images_have_no_contour(pair):
     """A map that is shown as an image has no volume that a contour encloses."""
     pair.before.set_display_style("image")

@@ -217,6 +217,52 @@ def test_estimate_before_the_run(tool, volume):
     assert "of memory" in tool.estimate.text() and "tile" in tool.estimate.text()
 
 
+def test_estimate_stays_when_a_job_ends(tool, volume):
+    """What was said of the same choices is still true; taken away and said again it would move all below it."""
+    assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
+    tool.run_button.click()
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    assert tool.estimate.text().startswith("About")
+    tool.form._batch.setValue(3)
+    assert tool.estimate.text().startswith("Estimating")
+    tool.form._batch.setValue(0)
+    assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
+
+
+def test_resolution_that_is_given(tool):
+    """One step up from "found from the map" leads to the least that the command takes, and no value between is given."""
+    from chimerax.superem.core.predict import RESOLUTIONS
+
+    spin = tool.form._resolution
+    assert spin.text() == "Found from the map" and tool.form.choices.resolution == 0
+    spin.stepUp()
+    assert tool.form.choices.resolution == RESOLUTIONS[0]
+    spin.setValue(RESOLUTIONS[0] - 0.05)
+    assert tool.form.choices.resolution == RESOLUTIONS[0]
+    spin.setValue(3.83)
+    assert tool.form.choices.resolution == 3.83
+
+
+def test_weights_file_that_is_not_chosen(tool, weights, monkeypatch):
+    """Leaving the file dialog empty-handed leaves the model as it was; a file shows by its name, the folder is in its tip."""
+    from Qt.QtCore import Qt
+
+    asked = []
+
+    def dialog(*_arguments):
+        asked.append(tool.form.choices.model)
+        return chosen, ""
+
+    monkeypatch.setattr("chimerax.superem.panel.form.QFileDialog.getOpenFileName", dialog)
+    menu = tool.form._model
+    for chosen in ("", "/elsewhere/my.safetensors"):
+        menu.setCurrentIndex(menu.count() - 1)
+        menu.activated.emit(menu.count() - 1)
+        assert tool.form.choices.model == (chosen or str(weights))
+    assert asked == [str(weights)] * 2 and menu.currentText() == "my.safetensors"
+    assert menu.currentData(Qt.ItemDataRole.ToolTipRole) == chosen
+
+
 def test_estimate_beyond_the_memory_that_is_free(tool, volume, monkeypatch):
     """A map that will be refused is known before the run."""
     monkeypatch.setattr("chimerax.superem.panel.foretell.free_memory", lambda: 2**20)
@@ -303,6 +349,18 @@ def test_session_brings_the_panel_back(tool, volume, result, tmp_path):
     assert again.form.map_menu.value.name == "blobs"
     assert [m.value.name for m in (again.compare.before, again.compare.after)] == ["blobs", "blobs superem"]
     again.delete()
+
+
+@pytest.mark.parametrize("name", ["flip", "blend"])
+def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
+    """Flipping and blending compare maps in one place, so they lay those that are side by side together first."""
+    from chimerax.superem.panel.compare import Pair
+
+    commands = []
+    monkeypatch.setattr(Pair, "_run", lambda _pair, command: commands.append(command))
+    tool.compare.beside.click()
+    tool.compare.flip.click() if name == "flip" else tool.compare.blend.setValue(40)
+    assert commands[1].startswith("tile off") and not tool.compare.beside.isChecked()
 
 
 def test_session_saved_side_by_side(tool, result, tmp_path, monkeypatch):
