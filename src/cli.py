@@ -19,6 +19,8 @@ from .core.density import DensityMap, MapError
 from .core.devices import DeviceError, choose
 from .core.levels import enclosed_volume, level_for_volume
 from .core.mrc import read_mrc, write_mrc
+from .core.runner import layers
+from .meter import Meter, status_text
 from .nets import store
 
 OK, BAD_INPUT, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2 on wrong usage
@@ -105,19 +107,22 @@ def _run(args: argparse.Namespace) -> None:
     choose(args.device)  # a device that is missing is known before the files are read
     model = store.load(args.model)
     density = read_mrc(args.input, args.voxel_size)
-    with tqdm(unit="tile", file=sys.stderr) as bar:
+    name = args.input.name
+    with tqdm(desc=name, file=sys.stderr, bar_format="{percentage:3.0f}%|{bar}| {desc}") as bar:
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+        def show(done: float, total: int, seconds_left: float | None) -> None:
+            bar.n, bar.total = done, total
+            bar.set_description_str(status_text(name, done, total, seconds_left))
 
+        meter = Meter(show)
+        meter.layers, meter.turns = len(layers(model.network)), args.rotations
         enhanced = predict.enhance(
             density, model, tiling=args.tiling, device=args.device, batch_size=args.batch_size,
             skip_empty=not args.no_skip, rotations=args.rotations, grid=args.grid,
-            resolution=args.resolution, progress=progress)
+            resolution=args.resolution, progress=meter)
     report, result = enhanced.report, enhanced.density
     levels = _matched_levels(density, result, args.level)
-    write_mrc(args.output, result, provenance.labels(report, args.input.name))
+    write_mrc(args.output, result, provenance.labels(report, name))
     if args.json:
         _write_json(args.json, provenance.record(
             report, input=str(args.input), input_sha256=provenance.file_sha256(args.input), output=str(args.output),

@@ -44,6 +44,11 @@ def default_batch(device: Device, size: tuple[int, int, int]) -> int:
     return max(1, VOXELS_AT_ONCE.get(device.name.partition(":")[0], 0) // int(np.prod(size)))
 
 
+def layers(network: torch.nn.Module) -> list[torch.nn.Module]:
+    """Modules of a network that hold no others, before each of which a `Runner` tells that it goes on."""
+    return [module for module in network.modules() if not any(module.children())]
+
+
 class Runner:
     """A network on a device: predicts batches of tiles, and makes do with the memory there is."""
 
@@ -75,9 +80,8 @@ class Runner:
         DeviceError
             If the device lacks an operation that the network needs.
         """
-        leaves = [m for m in self.network.modules() if not any(m.children())]
-        hooks = [m.register_forward_pre_hook(lambda *_: tick()) for m in leaves]
-        hooks += [m.register_forward_hook(self._note_size) for m in leaves]
+        hooks = [m.register_forward_pre_hook(lambda *_: tick()) for m in layers(self.network)]
+        hooks += [m.register_forward_hook(self._note_size) for m in layers(self.network)]
         try:
             return self._forward(batch)
         except (RuntimeError, MemoryError) as error:

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,6 +104,18 @@ def test_map_in_map_out(folder, density, weights):
     assert "refine" in record["caution"] and record["tiling"]["margin"] == 4
     levels = record["levels"]
     assert levels["output_volume"] == pytest.approx(levels["input_volume"], abs=0.51)
+
+
+def test_progress_within_a_tile_and_time_left(call, weights, monkeypatch):
+    """A single tile may take minutes: the bar moves at each of its layers."""
+    monkeypatch.setattr("superem.meter.REPORT_EVERY", 0)
+    monkeypatch.setattr("superem.meter.TELLING", 0)
+    code, out, err = call("in.mrc", "out.mrc", "--model", weights, "--voxel-size", 0.7, "--device", "cpu")
+    assert code == 0 and "1 of 1 tiles" in out
+    shown = [int(share) for share in re.findall(r"(\d+)%\|", err)]
+    assert shown == sorted(shown) and shown[0] == 0 and shown[-1] == 100
+    assert len({share for share in shown if 0 < share < 99}) > 5
+    assert re.search(r"in.mrc: 0 of 1 tile, \d+:\d\d left", err) and "1 of 1 tile, 0:00 left" in err
 
 
 def test_gzip_in_and_the_input_s_grid_out(folder, call, density, weights):
