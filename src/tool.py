@@ -16,7 +16,9 @@ from .settings import panel_settings
 TOOL_NAME = "SuperEM"
 ESTIMATE_AFTER = 400  # ms without a change of choices
 SETTLED_AFTER = 250  # ms, for new rows of the panel, and a Volume Viewer that opens above it, to find their places
-LEAST_LINES = 20  # of text that the panel is high, however crowded the side of the window is
+OPENED_AFTER = 1000  # ms, for the window to give the panel its place
+OPENED_LINES = 20  # of text that the panel gets room for when it opens, however crowded the side of the window is
+LEAST_LINES = 8  # and keeps: the Volume Viewer grows with every map, and the window must not outgrow the screen with it
 
 
 class SuperEMTool(ToolInstance):
@@ -89,7 +91,7 @@ class SuperEMTool(ToolInstance):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(inside)
-        scroll.setMinimumHeight(LEAST_LINES * scroll.fontMetrics().height())
+        self._keep_lines(OPENED_LINES)
         scroll.setMinimumWidth(inside.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width())
         outer = column(parent)
         line = QFrame()
@@ -101,11 +103,19 @@ class SuperEMTool(ToolInstance):
 
         self._timer = QTimer(parent)
         self._bringer = QTimer(parent)
-        for timer, wait, action in ((self._timer, ESTIMATE_AFTER, self._ask), (self._bringer, SETTLED_AFTER, self._brought)):
+        self._opener = QTimer(parent)
+        for timer, wait, action in (
+            (self._timer, ESTIMATE_AFTER, self._ask), (self._bringer, SETTLED_AFTER, self._brought),
+            (self._opener, OPENED_AFTER, lambda: self._keep_lines(LEAST_LINES)),
+        ):
             timer.setSingleShot(True)
             timer.setInterval(wait)
             timer.timeout.connect(action)
+        self._opener.start()
         self.form.changed.connect(self._choices_changed)
+
+    def _keep_lines(self, count: int) -> None:
+        self._scroll.setMinimumHeight(count * self._scroll.fontMetrics().height())
 
     # Running
 
@@ -225,8 +235,8 @@ class SuperEMTool(ToolInstance):
         """Close the panel; its jobs go on."""
         self.remember()
         self.compare.lay_together()
-        self._timer.stop()
-        self._bringer.stop()
+        for timer in (self._timer, self._bringer, self._opener):
+            timer.stop()
         self._devices.forget()
         self._foreteller.forget()
         self.jobs.forget()

@@ -476,6 +476,15 @@ def test_narrowest_panel_shows_whole_rows(tool, result):
     assert wait(tool.session, lambda: scroll.horizontalScrollBar().maximum() == 0, 5)
 
 
+def test_open_panel_gives_way(tool):
+    """It opens high enough to be read; later the Volume Viewer may take its place, lest the window grow over the screen."""
+    area = tool.tool_window.ui_area
+    at_first = area.minimumSizeHint().height()
+    area.resize(area.minimumSizeHint())
+    assert wait(tool.session, lambda: area.minimumSizeHint().height() < 2 / 3 * at_first, 5)
+    assert area.height() == at_first
+
+
 def test_tab_passes_by_the_closed_part(tool):
     """The fields of the advanced part take the focus only while it is open."""
     assert not tool.form._rotations.isVisible()
