@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=_positive, metavar="N", help="tiles at once (default: what suits the device)")
     add("--grid", choices=predict.GRIDS, default="1A", help="grid of the output: 1 Å voxels or the input's (default: 1A)")
     add("--resolution", type=float, metavar="Å", help="of the map: decides how sharp the output may be (default: found from it)")
+    add("--reliability", type=Path, metavar="Q.mrc", help="write a map of the Q-score to expect where, too")
     add("--no-skip", action="store_true", help="run the network on empty tiles too")
     add("--voxel-size", type=float, metavar="Å", help="voxel size of the input, in place of its header's")
     add("--level", type=float, help="contour level of the input, to be matched (default: ChimeraX's for a new map)")
@@ -81,12 +82,13 @@ def _check_usage(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
     """Find what is wrong with the output's name before hours are spent on its contents."""
     if args.input is None or args.output is None:
         parser.error("an input and an output file are needed")
-    if args.output.suffix != ".mrc":
-        parser.error(f"the output's name must end in .mrc, unlike {args.output}")
-    outputs = [args.output] + ([args.json] if args.json else [])
+    for path in filter(None, (args.output, args.reliability)):
+        if path.suffix != ".mrc":
+            parser.error(f"the output's name must end in .mrc, unlike {path}")
+    outputs = list(filter(None, (args.output, args.reliability, args.json)))
     resolved = [path.resolve() for path in (args.input, *outputs)]
     if len(set(resolved)) < len(resolved):
-        parser.error("input, output and report must be different files")
+        parser.error("input, outputs and report must be different files")
     for path in outputs:
         if path.exists() and not args.overwrite:
             parser.error(f"{path} exists; use --overwrite to replace it")
@@ -119,13 +121,16 @@ def _run(args: argparse.Namespace) -> None:
         enhanced = predict.enhance(
             density, model, tiling=args.tiling, device=args.device, batch_size=args.batch_size,
             skip_empty=not args.no_skip, rotations=args.rotations, grid=args.grid,
-            resolution=args.resolution, progress=meter)
+            resolution=args.resolution, reliability=args.reliability is not None, progress=meter)
     report, result = enhanced.report, enhanced.density
     levels = _matched_levels(density, result, args.level)
     write_mrc(args.output, result, provenance.labels(report, name))
+    if enhanced.reliability:
+        write_mrc(args.reliability, enhanced.reliability, [provenance.EXPECTED_Q, *provenance.labels(report, name)[1:]])
     if args.json:
         _write_json(args.json, provenance.record(
             report, input=str(args.input), input_sha256=provenance.file_sha256(args.input), output=str(args.output),
+            reliability=str(args.reliability) if args.reliability else None,
             voxel_size=result.step, origin=result.origin, shape_zyx=result.shape, levels=levels))
     print(report.summary(), *report.notes)
     if report.doubt:

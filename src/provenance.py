@@ -12,6 +12,8 @@ from typing import Any
 from .core.predict import Report
 
 CAUTION = "A model's estimate, not a measurement: build with it, refine and validate against the original map."
+#: First line in the header of a map of reliability, at most 80 characters.
+EXPECTED_Q = "SuperEM: Q-score expected of a right model at each voxel; an estimate, no proof."
 
 
 def version() -> str:

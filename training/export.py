@@ -6,7 +6,8 @@
 
 The second form writes the same weights with another card: what is not given stays. `--validation` is the JSON that
 `python -m training.evaluate --json` writes: the card then holds the means that it printed. `--blur` says how a
-prediction is blurred by the resolution found or given (`core.sharpness`).
+prediction is blurred by the resolution found or given (`core.sharpness`), `--reliability` what Q-score goes with how much local
+detail (`core.reliability`; `python -m training.reliability` prints it).
 """
 
 from __future__ import annotations
@@ -84,8 +85,10 @@ def main() -> None:
     parser.add_argument("--margin", type=int, help="dead margin, voxels (of a run 8)")
     parser.add_argument("--version")
     parser.add_argument("--blur", type=json.loads, help="JSON: [[resolution, sigma], ...], Å")
+    parser.add_argument("--reliability", type=json.loads, help="JSON: [[detail, Q-score], ...]")
     o = parser.parse_args()
-    given = {k: getattr(o, k) for k in ("name", "summary", "tile", "margin", "version", "blur") if getattr(o, k) is not None}
+    keys = ("name", "summary", "tile", "margin", "version", "blur", "reliability")
+    given = {k: getattr(o, k) for k in keys if getattr(o, k) is not None}
     if o.run and not (o.out and o.name):
         parser.error("--run needs --name and --out")
     if o.validation:

@@ -1,7 +1,7 @@
 """Fill a folder with training pairs, and go on renewing them while a trainer reads it.
 
-    python -m training.pool --kind simulated --data ../shared/data --pool runs/pool
-    python -m training.pool --kind real --data ../shared/data --pool runs/pool
+    python -m training.pool --kind simulated --data ../data --pool runs/pool
+    python -m training.pool --kind real --data ../data --pool runs/pool
 
 Each shard is one file that appears at once (written beside, then renamed). Names start with the kind of pair.
 """
@@ -55,7 +55,7 @@ def main() -> None:
     """Write shards until the time is over, then stop; the oldest are replaced first."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--kind", choices=("simulated", "real"), required=True)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("../data"))
     parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
     parser.add_argument("--first", type=int, default=0, help="number of the first shard")
     parser.add_argument("--shards", type=int, default=60, help="how many files to rotate through")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from .density import DensityMap, MapError, check
 from .devices import Device, DeviceError, choose, instead_of
 from .memory import require_memory
 from .normalise import NORMALISATIONS
+from .reliability import expected_q
 from .resample import resample, resample_onto
 from .runner import ROTATION_COUNTS, Runner, default_batch
 from .sharpness import limit
@@ -69,6 +70,7 @@ class Enhanced:
 
     density: DensityMap
     report: Report
+    reliability: DensityMap | None = None  # expected Q-score on the same grid, if it was asked for
 
 
 def enhance(
@@ -82,6 +84,7 @@ def enhance(
     rotations: int = 1,
     grid: str = "1A",
     resolution: float | None = None,
+    reliability: bool = False,
     progress: Progress | None = None,
 ) -> Enhanced:
     """Super-resolve a map.
@@ -107,13 +110,15 @@ def enhance(
     resolution : float, optional
         Of the map, Å; it decides how sharp the prediction may be. Without it, the resolution down to which input
         and prediction agree is used.
+    reliability : bool
+        Return the Q-score that a right model is expected to have at each voxel, too.
     progress : callable, optional
         ``progress(done, total)``, called before every layer and after every batch; returning False stops the work.
 
     Raises
     ------
     MapError
-        If the map cannot be worked on, or memory does not suffice.
+        If the map cannot be worked on, memory does not suffice, or the model's card knows nothing of reliability.
     DeviceError
         If PyTorch or the device cannot be used.
     Cancelled
@@ -128,6 +133,8 @@ def enhance(
         raise MapError(f"A resolution of {resolution:g} Å is not between {RESOLUTIONS[0]:g} and {RESOLUTIONS[1]:g} Å.")
     check(density)
     card = model.card
+    if reliability and not card.reliability:
+        raise MapError(f"The model {card.name} does not tell where it is reliable: its weights file has no table for that.")
     cutting = tiles.tiling_for(tiling, card.tile, card.margin)
     chosen, reason = choose(device)
     require_memory(density, grid)
@@ -150,16 +157,26 @@ def enhance(
             chosen, reason = other, f"in place of {chosen.label}"
         predicted, found = limit(array, predicted, card.blur, resolution)
         del array
-        result = DensityMap(scale.restore(predicted), small.origin, small.step, small.rotation)
-        if grid == "input":
-            result = resample_onto(result, density)
+        maps = [("superem", scale.restore(predicted))]
+        if reliability:
+            maps.append(("superem expected Q", expected_q(predicted, card.reliability, small.step[0])))
+        del predicted
+        results = [_placed(array, small, density, grid, suffix) for suffix, array in maps]
     except MemoryError as error:
         raise MapError(f"{density.name} does not fit in memory; choose a subregion of it.") from error
-    result = DensityMap(result.array, result.origin, result.step, result.rotation, f"{density.name} superem")
     run = int(mask.sum())
-    return Enhanced(result, Report(
+    report = Report(
         card.name, model.sha256, chosen.label, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
-        runner.batch_size, run, len(plan) - run, time.monotonic() - started, tuple(runner.notes), doubt_of(found, resolution)))
+        runner.batch_size, run, len(plan) - run, time.monotonic() - started, tuple(runner.notes), doubt_of(found, resolution))
+    return Enhanced(results[0], report, results[1] if reliability else None)
+
+
+def _placed(array: np.ndarray, small: DensityMap, density: DensityMap, grid: str, suffix: str) -> DensityMap:
+    """Array on the grid of `small` as a map named after `density`, on that grid or on that of `density`."""
+    result = DensityMap(array, small.origin, small.step, small.rotation)
+    if grid == "input":
+        result = resample_onto(result, density)
+    return replace(result, name=f"{density.name} {suffix}")
 
 
 def doubt_of(found: float | None, given: float | None = None) -> str | None:

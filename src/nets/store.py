@@ -45,6 +45,8 @@ class Card:
         A name in `core.normalise.NORMALISATIONS`.
     blur
         (resolution, sigma) pairs, Å: how a prediction is blurred, by what its input could tell (`core.sharpness`).
+    reliability
+        (local detail, Q-score) pairs, network units: what Q-score to expect where (`core.reliability`); empty if unknown.
     summary
         One line for the user: what the model is for.
     training, validation
@@ -61,6 +63,7 @@ class Card:
     normalisation: str
     summary: str = ""
     blur: list[list[float]] = field(default_factory=list)
+    reliability: list[list[float]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     validation: dict[str, Any] = field(default_factory=dict)
     version: str = "1"

@@ -27,7 +27,8 @@ OPTIONS = {"widths": [8, 16], "depths": [1, 1]}
 def weights(tmp_path_factory):
     """Write a small network that starts as the identity."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    card = store.Card("tiny", "unet", OPTIONS, tile=32, margin=4, normalisation="robust", version="7")
+    card = store.Card("tiny", "unet", OPTIONS, tile=32, margin=4, normalisation="robust", version="7",
+                      reliability=[[0, 0], [0.1, 0.7]])
     store.save(path, build("unet", **OPTIONS), card)
     return path
 
@@ -104,6 +105,19 @@ def test_map_in_map_out(folder, density, weights):
     assert "refine" in record["caution"] and record["tiling"]["margin"] == 4
     levels = record["levels"]
     assert levels["output_volume"] == pytest.approx(levels["input_volume"], abs=0.51)
+
+
+def test_map_of_reliability(folder, call, weights):
+    """It lies on the output and says what it is; the record names it; it may not be the output itself."""
+    assert call("in.mrc", "out.mrc", "--model", weights, "--reliability", "q.mrc", "--json", "run.json")[0] == 0
+    out, q = read_mrc(folder / "out.mrc"), read_mrc(folder / "q.mrc")
+    assert (q.shape, q.origin, q.step) == (out.shape, out.origin, out.step)
+    assert q.array[0, 0, 0] < 0.1 and q.array.max() == pytest.approx(0.7)
+    with mrcfile.open(folder / "q.mrc") as file:
+        assert b"Q-score expected" in file.header.label[0] and b"model tiny" in file.header.label[1]
+    assert json.loads((folder / "run.json").read_text())["reliability"].endswith("q.mrc")
+    assert call("in.mrc", "new.mrc", "--model", weights, "--reliability", "new.mrc")[0] == 2
+    assert call("in.mrc", "new.mrc", "--model", weights, "--reliability", "q.txt")[0] == 2
 
 
 def test_progress_within_a_tile_and_time_left(call, weights, monkeypatch):

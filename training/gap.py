@@ -1,0 +1,87 @@
+"""What a network's loss is where it was trained and where it was not: whether compute, data or realism limits it.
+
+    python -m training.gap --data ../data --pool runs/pool --weights unet other.safetensors
+
+Tiles come from simulated pairs of a pool, from train maps and from validation maps, drawn alike and the same for every network.
+The loss is the trainer's (`training/losses.py`): content, and 1 - FSC by shell. "input" is the loss of the map as it is. A
+network that gains on simulated pairs or train maps and not on validation maps lacks realism or data; one that gains on all alike
+wants more training. Maps differ in how good they and their models are: compare gains, not losses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from superem.nets.store import DEFAULT, load
+
+from .data import cut_tile, hold
+from .losses import content, shell_disagreement
+from .metrics.tables import table
+from .pairs import read_split, stream
+from .pool import read_shard
+from .simulate import Pair
+
+SIZE = 64
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+def losses(networks: dict[str, Network], pairs: list[Pair], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Mean content loss and mean 1 - FSC of each network on one tile of `SIZE`³ voxels of each pair, (2,).
+
+    Tiles without density in HR have no FSC, and are left out.
+    """
+    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in networks}
+    for pair in pairs:
+        lr, hr, trusted = cut_tile(rng, hold(pair), SIZE).float()[:, None, None]
+        resolution = torch.tensor([pair.resolution])
+        if shell_disagreement(lr, hr, trusted, resolution) == 0:
+            continue
+        for name, network in networks.items():
+            with torch.no_grad():
+                sr = network(lr)
+            rows[name].append((float(content(sr, hr, trusted)), float(shell_disagreement(sr, hr, trusted, resolution))))
+    return {name: np.mean(values, axis=0) for name, values in rows.items()}
+
+
+def simulated(pool: Path, count: int, rng: np.random.Generator) -> list[Pair]:
+    """Pairs drawn from the shards of a pool."""
+    shards = sorted(pool.glob("simulated-*.npz"))
+    if not shards:
+        raise SystemExit(f"No simulated pairs in {pool}: run python -m training.pool first.")
+    drawn = [read_shard(shards[n]) for n in rng.integers(len(shards), size=count)]
+    return [shard[rng.integers(len(shard))] for shard in drawn]
+
+
+def main() -> None:
+    """Print a row a source of tiles."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../data"))
+    parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
+    parser.add_argument("--weights", nargs="+", default=[DEFAULT], help="names of bundled models, or weights files")
+    parser.add_argument("--tiles", type=int, default=48, help="of each source (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    networks: dict[str, Network] = {"input": lambda lr: lr} | {Path(w).stem: load(w).network for w in options.weights}
+    rng = np.random.default_rng(options.seed)
+    sources = {"simulated pairs": simulated(options.pool, options.tiles, rng)}
+    for split in ("train", "validation"):
+        maps = read_split(options.data / "maps", split)
+        sources[f"{split} maps"] = list(islice(stream(rng, maps), options.tiles))
+    rows = []
+    for source, pairs in sources.items():
+        means = losses(networks, pairs, rng)
+        rows.append([source, *(f"{c:.4f}, {f:.3f}" for c, f in means.values())])
+    print(table(["content, 1 - FSC", *networks], rows))
+
+
+if __name__ == "__main__":
+    main()

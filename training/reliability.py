@@ -1,0 +1,134 @@
+"""How well a super-resolved map tells where it is right, and the table by which it does (`core/reliability.py`).
+
+    python -m training.reliability --data ../data/maps --weights unet
+    python -m training.reliability --data ../data/maps --weights unet --also 2n1f_A EMMIVox_24095
+    python -m training.export --weights src/weights/unet.safetensors --reliability '[[0, 0], [0.06, 0.1], ...]'
+
+At every atom of a model, the local strength of detail in the super-resolved map is compared with the mean Q-score of the
+atoms within 5 Å, in that map. A table of both, fitted to the validation maps, makes one of the other: a piecewise linear
+curve from (0, 0) that never falls, every map counting alike. Network and train maps know each other too well to be of use.
+What is printed of a map is by a table fitted to the maps of the other proteins, so that it holds for a new one; `--also` names
+maps that no table is fitted to. The last line is the table of all, for the card.
+
+Rank correlations within a map are given for the input's own detail and for the local correlation of input and output, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import nnls
+from scipy.spatial import cKDTree
+from scipy.stats import spearmanr
+from superem.core.normalise import NORMALISATIONS
+from superem.core.reliability import WINDOW, local_detail
+from superem.nets.store import DEFAULT, load
+
+from .evaluate import read_cases
+from .metrics import Reference
+from .metrics.cache import Cache
+from .metrics.grid import sample
+from .metrics.qscore import scores
+from .metrics.tables import table
+from .predictions import Predictor
+
+#: Atoms within this distance, Å, share a Q-score: that of one atom is noise.
+NEIGHBOURHOOD = 5.0
+#: Strengths of detail, network units, between which the curve is straight.
+NODES = (0.0, 0.06, 0.09, 0.12, 0.16, 0.22)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One map: at each atom (n,) detail of the result and of the input, their local correlation, and the local Q-score."""
+
+    name: str
+    group: str
+    detail: np.ndarray
+    input_detail: np.ndarray
+    agreement: np.ndarray
+    q: np.ndarray
+
+
+def read_samples(data: Path, weights: str, also: list[str], cache: Cache) -> list[Sample]:
+    """Samples of the validation maps and of those in `also`."""
+    with open(data / "pairs.csv", newline="") as lines:
+        groups = {row["id"]: row["group"] for row in csv.DictReader(lines)}
+    model = load(weights)
+    predictor = Predictor(model, cache)
+    found = []
+    for case in read_cases(data) + (read_cases(data, ids=also) if also else []):
+        reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
+        result = predictor(case.density)
+        scale = NORMALISATIONS[model.card.normalisation](case.density.array)
+        lr, sr = scale.apply(case.density.array), scale.apply(result.array)
+        xyz = reference.atoms.xyz
+        q = scores(result, reference.points, reference.valid)
+        local = np.array([q[near].mean() for near in cKDTree(xyz).query_ball_point(xyz, NEIGHBOURHOOD)])
+        detail, input_detail, agreement = (
+            sample(replace(result, array=a), xyz) for a in (local_detail(sr), local_detail(lr), local_agreement(lr, sr)))
+        found.append(Sample(case.name, groups[case.name], detail, input_detail, agreement, local))
+    return found
+
+
+def local_agreement(lr: np.ndarray, sr: np.ndarray) -> np.ndarray:
+    """Correlation about the mean of two maps in a Gaussian window round each voxel, (nz, ny, nx)."""
+    product, a, b = (gaussian_filter(x, WINDOW, mode="nearest") for x in (lr * sr, lr, sr))
+    return (product - a * b) / np.maximum(local_detail(lr) * local_detail(sr), 1e-6)
+
+
+def fit(samples: list[Sample]) -> list[list[float]]:
+    """(detail, Q-score) pairs of the rising curve that fits best by least squares, all maps counting alike."""
+    nodes = np.array(NODES)
+
+    def steps(detail: np.ndarray) -> np.ndarray:
+        return np.clip((detail[:, None] - nodes[:-1]) / np.diff(nodes), 0, 1)
+
+    weights = [np.full(len(s.q), len(s.q) ** -0.5) for s in samples]
+    design = np.concatenate([steps(s.detail) * w[:, None] for s, w in zip(samples, weights, strict=True)])
+    rises, _ = nnls(design, np.concatenate([s.q * w for s, w in zip(samples, weights, strict=True)]))
+    return [[d, round(float(q), 3)] for d, q in zip(NODES, np.concatenate([[0], np.cumsum(rises)]), strict=True)]
+
+
+def expected(samples: list[Sample], detail: np.ndarray) -> np.ndarray:
+    """Q-scores (n,) by the curve fitted to `samples`."""
+    return np.interp(detail, *np.array(fit(samples)).T)
+
+
+def main() -> None:
+    """Print a row a map, and the table for the card."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
+    parser.add_argument("--weights", default=DEFAULT, help="name of a bundled model, or a weights file")
+    parser.add_argument("--also", nargs="*", default=[], metavar="ID", help="maps that are looked at and not fitted to")
+    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"), help="folder for what can be reused")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    samples = read_samples(options.data, options.weights, options.also, Cache(options.cache))
+    fitted = [s for s in samples if s.name not in options.also]
+    rows = []
+    for s in samples:
+        others = [o for o in fitted if o.group != s.group]
+        right = expected(others, s.detail)
+        constant = np.mean([o.q.mean() for o in others])
+        ranks = [spearmanr(signal, s.q)[0] for signal in (s.detail, s.input_detail, s.agreement)]
+        rows.append([s.name + " (not fitted)" * (s not in fitted), f"{s.q.mean():.2f}", f"{right.mean():.2f}",
+                     f"{np.abs(right - s.q).mean():.2f}", f"{np.abs(constant - s.q).mean():.2f}", *(f"{r:+.2f}" for r in ranks)])
+    rows.append(["**mean**", *(f"{np.mean([float(row[n]) for row in rows]):{'+' if n > 4 else ''}.2f}" for n in range(1, 8))])
+    print(table(["map", "Q, local", "expected", "mean error", "of a constant", "rank correlation of Q with detail",
+                 "with the input's detail", "with their agreement"], rows))
+    print(json.dumps(fit(fitted)))
+
+
+if __name__ == "__main__":
+    main()
