@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .core.density import DensityMap, MapError
-from .core.levels import level_for_volume
+from .core.levels import enclosed_volume, level_for_volume
 
 SUFFIX = "superem"
 #: Å around a part of a map that the network sees too: at a cut through density it goes wrong far into the part.
@@ -134,37 +134,38 @@ def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[fl
         # Of the thresholds of an image the last is that of full brightness; at the one before it density begins to stand out.
         return [(old, level, contoured_volume(new, level)) for old, level, _ in pairs[-2:-1]]
     levels = [s.level for s in source.surfaces] or source.initial_surface_levels()[0]
-    matched = [(level, *_level_by_contour(new, contoured_volume(density, level))) for level in levels]
+    matched = [(level, *level_enclosing(new, contoured_volume(density, level))) for level in levels]
     volume.set_parameters(surface_levels=[level for _, level, _ in matched])
     return matched
 
 
 def contoured_volume(density: DensityMap, level: float) -> float:
     """Volume in Å³ inside ChimeraX's own contour surface, closed at the faces of the box."""
+    from chimerax import surface
     from chimerax.map._map import contour_surface
-    from chimerax.surface import enclosed_volume
 
     vertices, triangles = contour_surface(density.array, level, cap_faces=True, calculate_normals=False)
     if len(triangles) == 0:
         return 0.0
-    voxels, _holes = enclosed_volume(vertices, triangles)
+    voxels, _holes = surface.enclosed_volume(vertices, triangles)
     return float(voxels or 0.0) * density.voxel_volume
 
 
-def _level_by_contour(density: DensityMap, volume: float, tolerance: float = 1e-3) -> tuple[float, float]:
-    """Level at which the contour surface encloses `volume` Å³, and what it does enclose.
+def level_enclosing(
+    density: DensityMap, volume: float, start: float | None = None, tolerance: float = 1e-3,
+) -> tuple[float, float]:
+    """Level at which the contour surface encloses `volume` Å³, and what it does enclose; `start` is a level to begin at.
 
-    Counting voxels is quick but a few per cent off the surface's volume, so the count asked for is corrected
-    by the ratio of both until they agree: two or three contours where a bisection takes twenty.
+    Counting voxels is quick, but of thin density it finds up to twice what the surface encloses. So the count is
+    corrected by the ratio of both until they agree: a few contours where a bisection takes twenty.
     """
-    asked = volume
-    level, found = level_for_volume(density.array, asked, density.step), 0.0
+    level, found = level_for_volume(density.array, volume, density.step) if start is None else start, 0.0
     for _ in range(8):
         found = contoured_volume(density, level)
         if found <= 0 or abs(found - volume) <= tolerance * volume:
             break
-        asked *= volume / found
-        level = level_for_volume(density.array, asked, density.step)
+        counted = enclosed_volume(density.array, level, density.step)
+        level = level_for_volume(density.array, counted * volume / found, density.step)
     return level, found
 
 

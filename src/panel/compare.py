@@ -13,15 +13,18 @@ from typing import Any
 
 from chimerax.core.commands import run
 
-from ..core.levels import level_for_volume
-from ..volumes import contoured_volume, density_of, stem
+from ..core.density import DensityMap
+from ..core.levels import enclosed_volume, level_for_volume
+from ..volumes import contoured_volume, density_of, level_enclosing, stem
 
 #: The level slider goes from a quarter of the volume enclosed at its middle to four times as much.
 VOLUME_RANGE = 4.0
-#: ChimeraX's encloseVolume contours a map some twenty times, which takes seconds for one of more voxels than this.
-BISECTED = 4_000_000
+#: Of a map of more voxels than this only every second one, or third, ... is contoured for its volume, lest it take long.
+CONTOURED = 30_000_000
 #: Voxels that are ranked to find a level quickly.
 SAMPLE = 1_000_000
+#: How near the volume inside a contour comes to the one asked for, as a part of it.
+NEAR = 0.005
 
 
 @dataclass(frozen=True)
@@ -119,19 +122,20 @@ class Pair:
         """Volume in Å³ inside the lowest contour of `before`; None where there is no contour."""
         if not self.contoured:
             return None
-        return contoured_volume(density_of(self.before), min(s.level for s in self.before.surfaces)) or None
+        return contoured_volume(_density(self.before), _level(self.before)) or None
 
     def enclose(self, volume: float) -> None:
-        """Contour both maps so that each encloses `volume` Å³."""
-        if max(math.prod(v.data.size) for v in self.maps) <= BISECTED:
-            self._run(f"volume {self.spec} encloseVolume {volume:.6g}")
-        else:
-            self._run("; ".join(f"volume #{v.id_string} level {_quick_level(v, volume):.6g}" for v in self.maps))
+        """Contour both maps, wherever they are shown, so that each as a whole encloses `volume` Å³.
 
-    def preview_enclose(self, volume: float) -> None:
-        """Do nearly what `enclose` does, quickly and without a command."""
+        ChimeraX's own encloseVolume counts what is shown of a map, which may be a part of one and the whole of the other.
+        """
+        levels = [level_enclosing(_density(v), volume, _level(v), NEAR)[0] for v in self.maps]
+        self._run("; ".join(f"volume #{v.id_string} level {level:.6g}" for v, level in zip(self.maps, levels, strict=True)))
+
+    def preview_enclose(self, factor: float) -> None:
+        """Contour both maps so that each encloses about `factor` times as much as it does, quickly and without a command."""
         for each in self.maps:
-            each.set_parameters(surface_levels=[_quick_level(each, volume)])
+            each.set_parameters(surface_levels=[_quick_level(each, factor)])
 
     def _run(self, command: str) -> None:
         run(self.session, command)
@@ -142,11 +146,24 @@ def volume_at(place: float, middle: float) -> float:
     return middle * VOLUME_RANGE ** (1 - 2 * place)
 
 
-def _quick_level(volume: Any, enclosed: float) -> float:
-    """Level above which `enclosed` Å³ of a map lie, by counting the voxels of an even sample of it."""
-    matrix = volume.full_matrix()
-    every = max(1, math.ceil((matrix.size / SAMPLE) ** (1 / 3)))
-    return level_for_volume(matrix[::every, ::every, ::every], enclosed, [s * every for s in volume.data.step])
+def _level(volume: Any) -> float:
+    return min(s.level for s in volume.surfaces)
+
+
+def _density(volume: Any) -> DensityMap:
+    return density_of(volume, _every(volume, CONTOURED))
+
+
+def _every(volume: Any, most: int) -> int:
+    """Return the step at which no more than about `most` voxels of a map are left."""
+    return math.ceil((math.prod(volume.data.size) / most) ** (1 / 3))
+
+
+def _quick_level(volume: Any, factor: float) -> float:
+    """Level above which `factor` times as many voxels of a map lie as above its present one, by an even sample of them."""
+    every = _every(volume, SAMPLE)
+    sample = volume.full_matrix()[::every, ::every, ::every]
+    return level_for_volume(sample, factor * enclosed_volume(sample, _level(volume), (1, 1, 1)), (1, 1, 1))
 
 
 def save_name(volume: Any) -> str:

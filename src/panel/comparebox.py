@@ -179,7 +179,7 @@ class CompareBox(QGroupBox):
     def _preview_level(self) -> None:
         pair = self.pair
         if pair is not None and (volume := self._volume_now(pair)) is not None:
-            pair.preview_enclose(volume)
+            pair.preview_enclose(volume_at(self.level.value() / STEPS, 1.0) / volume_at(self._place / STEPS, 1.0))
             self._left_at(pair, volume)
 
     def _enclose(self) -> None:

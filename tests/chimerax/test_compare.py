@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from chimerax_library import draw_frame
 from made_maps import add_map, blobs
@@ -66,10 +67,48 @@ def test_levels_move_at_equal_volume(pair, place):
     for volume in (pair.before, pair.after):
         level = volume.surfaces[0].level
         assert contoured_volume(density_of(volume), level) == pytest.approx(wanted, rel=0.01)
-    pair.preview_enclose(wanted)
-    for volume in (pair.before, pair.after):
-        level = volume.surfaces[0].level
-        assert contoured_volume(density_of(volume), level) == pytest.approx(wanted, rel=0.15)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.25, 2])
+def test_dragging_comes_near(pair, factor):
+    """While the slider is dragged each contour encloses nearly the volume that it will when it is let go, of thin density too."""
+    from chimerax.superem.core.levels import enclosed_volume
+    from chimerax.superem.volumes import contoured_volume, density_of
+
+    thin = gaussian_filter(np.random.default_rng(0).normal(size=pair.after.data.array.shape), 1)
+    pair.after.data.array[...] = thin / thin.std()
+    pair.after.data.values_changed()
+    pair.after.set_parameters(surface_levels=[1.5])
+    counted = enclosed_volume(pair.after.full_matrix(), 1.5, pair.after.data.step)
+    assert counted > 1.4 * contoured_volume(density_of(pair.after), 1.5), "not thin enough to tell"
+
+    def enclosed():
+        return np.array([contoured_volume(density_of(v), v.surfaces[0].level) for v in pair.maps])
+
+    before = enclosed()
+    pair.preview_enclose(factor)
+    assert enclosed() == pytest.approx(factor * before, rel=0.3)
+
+
+def test_level_of_a_map_that_is_shown_in_part(pair):
+    """A box that shows a part of one map takes nothing from its volume."""
+    from chimerax.superem.volumes import contoured_volume, density_of
+
+    wanted = pair.enclosed_volume()
+    pair.before.new_region((0, 0, 0), (9, 9, 9))
+    assert pair.enclosed_volume() == wanted
+    pair.enclose(wanted)
+    assert contoured_volume(density_of(pair.before), pair.before.surfaces[0].level) == pytest.approx(wanted, rel=0.01)
+
+
+def test_levels_of_a_large_map(pair, monkeypatch):
+    """Of a map that is large a part of the voxels is contoured, and the volume is still about the same."""
+    from chimerax.superem.panel import compare
+
+    whole = pair.enclosed_volume()
+    monkeypatch.setattr(compare, "CONTOURED", pair.before.full_matrix().size / 8)
+    assert compare._density(pair.before).shape == (20, 18, 22)
+    assert pair.enclosed_volume() == pytest.approx(whole, rel=0.05)
 
 
 def test_middle_of_the_level_slider_changes_nothing(pair):
