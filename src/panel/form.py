@@ -8,7 +8,7 @@ from typing import Any
 
 from chimerax.map import Volume
 from chimerax.ui.widgets import ModelMenuButton
-from Qt.QtCore import QSize, Qt, Signal
+from Qt.QtCore import QSize, Qt, QTimer, Signal
 from Qt.QtGui import QResizeEvent
 from Qt.QtWidgets import (
     QComboBox,
@@ -204,6 +204,14 @@ class Note(QLabel):
         self.setWordWrap(True)
         self.setMinimumWidth(NOTE_WIDTH * self.fontMetrics().averageCharWidth())
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        # Layouts do not hear of it while they are at work, which is when they give the label its width.
+        self._afterwards = QTimer(self)
+        self._afterwards.setSingleShot(True)
+        self._afterwards.timeout.connect(self.updateGeometry)
+
+    def hasHeightForWidth(self) -> bool:
+        """Qt's: no, since forms inside of columns mix up the heights for the width that a label had and the one it gets."""
+        return False
 
     def sizeHint(self) -> QSize:
         """Qt's: the size to have."""
@@ -217,7 +225,7 @@ class Note(QLabel):
         """Qt's: another width asks for another height."""
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():
-            self.updateGeometry()
+            self._afterwards.start()
 
 
 def column(widget: QWidget, margin: int = 0) -> QVBoxLayout:

@@ -525,17 +525,36 @@ def test_sentences_have_the_height_that_they_need(tool, volume, result, width):
     area = tool.tool_window.ui_area
     area.resize(max(width, area.minimumSizeHint().width()), area.minimumSizeHint().height())
     tool.run_button.click()  # for a job's row
-    notes = [tool.form._summary, tool.estimate, tool.report, tool.caution, *tool.jobs.findChildren(type(tool.report))]
 
     def heights():
-        return [(n.text(), n.height()) for n in notes if n.isVisible()], [
-            (n.text(), n.heightForWidth(n.width())) for n in notes if n.isVisible()]
+        notes = [note for note in area.findChildren(type(tool.report)) if note.isVisible()]
+        return [(n.text(), n.height()) for n in notes], [(n.text(), n.heightForWidth(n.width())) for n in notes]
 
     assert wait(tool.session, lambda: heights()[0] == heights()[1], 3), heights()
     scroll, = area.findChildren(QScrollArea)
     line = next(frame for frame in area.findChildren(QFrame) if frame.frameShape() == QFrame.Shape.HLine)
     assert scroll.geometry().bottom() < line.y() and line.geometry().bottom() < tool.caution.y()
     assert wait(tool.session, lambda: not jobs(tool.session))
+
+
+@pytest.mark.parametrize("advanced", [False, True])
+def test_panel_that_changes_its_width(tool, volume, result, advanced):
+    """Made narrow and wide again, sentences take the lines that they need then, and no control is squeezed."""
+    from Qt.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
+
+    tool.form.advanced.setChecked(advanced)
+    area = tool.tool_window.ui_area
+
+    def squeezed():
+        notes = [(n.text(), n.height(), n.heightForWidth(n.width()))
+                 for n in (tool.form._summary, tool.estimate, tool.report, tool.caution)]
+        low = [w for kind in (QAbstractButton, QComboBox, QAbstractSpinBox) for w in area.findChildren(kind)
+               if w.isVisible() and w.height() < w.minimumSizeHint().height()]
+        return [note for note in notes if note[1] != note[2]] + low
+
+    for width in (area.minimumSizeHint().width(), 1100, 700, 430, 1100):
+        area.resize(width, 700)
+        assert wait(tool.session, lambda: not squeezed(), 3), (width, squeezed())
 
 
 def next_in_chain(widget, wanted):
