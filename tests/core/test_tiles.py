@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from superem.core import tiles
 from superem.core.tiles import Tiling
@@ -38,6 +38,7 @@ def test_weights_sum_to_one_everywhere_and_to_zero_in_margins(shape, tiling):
 def test_cut_and_blended_tiles_give_the_map_back(shape, tiling, seed, mirror):
     array = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     plan = tiles.plan(shape, tiling)
+    assume(len(plan) <= 4000)  # more take seconds, and are cut no differently
     out = np.zeros_like(array)
     for index in tiles.chosen(np.ones(plan.counts, bool)):
         tiles.blend(out, tiles.cut(array, plan, index, mirror), plan, index)

@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gemmi
@@ -17,6 +18,7 @@ from superem import nets
 from training import data, pool, simulate, structures
 from training.export import export, export_again
 from training.losses import BLUR, content, shell_disagreement
+from training.train import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,17 +115,20 @@ def train(folder, filled_pool, *extra):
 
 
 def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool):
-    """The loss falls; a second sitting begins where the first ended; the result can be exported and loaded."""
-    first = train(tmp_path, filled_pool, "--steps", "80", "--report", "40", "--rate", "2e-3")
+    """Half the density is soon learned; a second sitting begins where the first ended; the result can be exported and loaded."""
+    shard = filled_pool / "simulated-00000.npz"
+    pool.write_shard(shard, [replace(pair, hr=pair.lr / 2) for pair in pool.read_shard(shard)])
+    often = ("--report", "20", "--rate", "1e-3", "--warm-up", "10", "--clip", "1")
+    first = train(tmp_path, filled_pool, "--steps", "40", *often)
     assert first.returncode == 0, first.stderr
-    second = train(tmp_path, filled_pool, "--steps", "40", "--report", "40", "--rate", "2e-3")
+    second = train(tmp_path, filled_pool, "--steps", "20", *often)
     assert second.returncode == 0, second.stderr
     losses = [float(line.split("content ")[1].split()[0]) for line in (first.stdout + second.stdout).splitlines()]
-    assert len(losses) == 3 and "step 120" in second.stdout
-    assert losses[-1] < losses[0]
+    assert len(losses) == 3 and "step 60" in second.stdout
+    assert losses[-1] < losses[0] / 2
     out = tmp_path / "tiny.safetensors"
     card = export(tmp_path / "runs" / "tiny", out, name="tiny", tile=32, margin=4)
-    assert card.training["steps"] == 120
+    assert card.training["steps"] == 60
     assert store.load(str(out)).card == card
     before = store.load(str(out)).network.state_dict()
     again = export_again(out, out, summary="New words.", blur=[[3.0, 0.5]])
@@ -144,12 +149,13 @@ def test_the_papers_objective_trains_both_networks(tmp_path, filled_pool):
     assert state["critic"]["judge.weight"].abs().sum() > 0
 
 
-def test_an_empty_pool_is_said_so(tmp_path):
+def test_an_empty_pool_is_said_so(tmp_path, monkeypatch):
     """One sentence, and how to mend it."""
     (tmp_path / "pool").mkdir()
-    result = train(tmp_path, tmp_path / "pool")
-    assert result.returncode == 1
-    assert "run python -m training.pool first" in result.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", trainer(tmp_path / "pool")[0][2:])
+    with pytest.raises(SystemExit, match="run python -m training.pool first"):
+        main()
 
 
 def test_tilings_are_compared_with_a_dense_one(tmp_path):
@@ -222,11 +228,15 @@ def write_pdb(path, atoms):
     path.write_bytes(gzip.compress(structure.make_pdb_string().encode()))
 
 
-def test_a_network_is_deepened_in_steps(tmp_path, filled_pool):
-    """The paper's generator with more blocks begins as the run it deepens; one of other channels is refused."""
-    def paper(name, *extra, **options):
+def test_a_network_is_deepened_in_steps(tmp_path, filled_pool, monkeypatch):
+    """The paper's generator with more blocks begins as the run it deepens; one with fewer is refused."""
+    def settings(name, *extra, **options):
         command, environment = trainer(filled_pool, "--architecture", "generator", "--objective", "content", *extra)
         command[command.index("--name") + 1], command[command.index("--options") + 1] = name, json.dumps(options)
+        return command, environment
+
+    def paper(*arguments, **options):
+        command, environment = settings(*arguments, **options)
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
 
     assert paper("shallow", "--steps", "3", blocks=1, channels=4).returncode == 0
@@ -241,5 +251,8 @@ def test_a_network_is_deepened_in_steps(tmp_path, filled_pool):
         network.load_state_dict(weights)
         outputs.append(network(x).detach())
     torch.testing.assert_close(*outputs)
-    other = paper("other", "--steps", "1", "--start-from", str(tmp_path / "runs" / "deep" / "state.pt"), blocks=1, channels=4)
-    assert other.returncode == 1 and "another network" in other.stderr
+    command, _ = settings("other", "--start-from", str(tmp_path / "runs" / "deep" / "state.pt"), blocks=1, channels=4)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", command[2:])
+    with pytest.raises(SystemExit, match="another network"):
+        main()
