@@ -1,7 +1,7 @@
 """Write the model card beside the weights, and the README's table, from an evaluation.
 
     python -m training.card --evaluation build/evaluation.json --weights src/weights/unet.safetensors --out src/weights/unet.md \
-        --failures build/failures.md --picture docs/images/failures.png --readme README.md
+        --failures build/failures.md --picture docs/images/failures.png --reliability build/reliability.md --readme README.md
 
 Prose is that of `training/templates`; figures are those of the evaluation, of the card inside the weights file and of the
 lists in `training/ids`. Nothing is typed into the output. The evaluation must be of these weights.
@@ -173,6 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="the card (beside the weights)")
     parser.add_argument("--failures", type=Path, help="captions that training.failures wrote")
     parser.add_argument("--picture", type=Path, help="the picture that goes with them")
+    parser.add_argument("--reliability", type=Path, help="the table that training.reliability wrote")
     parser.add_argument("--readme", type=Path, help="put the table into this file too")
     parser.add_argument("--cache", type=Path, default=Path("build/evaluation"))
     options = parser.parse_args(arguments)
@@ -187,9 +188,10 @@ def main(arguments: list[str] | None = None) -> None:
         lines.append(options.failures.read_text().strip())
     place = os.path.relpath(options.picture, out.parent) if options.picture else ""
     picture = f"![Failures, a row each: input, result, and HR or what it should be]({place})" if place else ""
-    words = [f"--{key} {value}" for key in ("evaluation", "weights", "out", "failures", "picture", "readme")
+    words = [f"--{key} {value}" for key in ("evaluation", "weights", "out", "failures", "picture", "reliability", "readme")
              if (value := vars(options)[key])]
-    known |= {"failures": "\n".join(lines) or "None is known.", "picture": picture,
+    reliability = fill("reliability.md", {"table": options.reliability.read_text()}) if options.reliability else ""
+    known |= {"reliability": reliability, "failures": "\n".join(lines) or "None is known.", "picture": picture,
               "card_command": " ".join(["python -m training.card", *words])}
     out.write_text(tidy(fill("card.md", known)))
     if options.readme:

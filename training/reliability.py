@@ -11,6 +11,8 @@ What is printed of a map is by a table fitted to the maps of the other proteins,
 maps that no table is fitted to. The last line is the table of all, for the card.
 
 Rank correlations within a map are given for the input's own detail and for the local correlation of input and output, too.
+The last column is of what the network invents: a map with the amplitudes of the real one and random phases holds no molecule, and
+where the result of that is above the level (as in `training/metrics/controls.py`), this is the Q-score to expect by the table.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import nnls
 from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
+from superem.core.density import DensityMap
 from superem.core.normalise import NORMALISATIONS
 from superem.core.reliability import WINDOW, local_detail
 from superem.nets.store import DEFAULT, load
@@ -37,6 +40,7 @@ from superem.nets.store import DEFAULT, load
 from .evaluate import read_cases
 from .metrics import Reference
 from .metrics.cache import Cache
+from .metrics.controls import matched_level, randomised_phases
 from .metrics.grid import sample
 from .metrics.qscore import scores
 from .metrics.tables import table
@@ -50,7 +54,10 @@ NODES = (0.0, 0.06, 0.09, 0.12, 0.16, 0.22)
 
 @dataclass(frozen=True)
 class Sample:
-    """One map: at each atom (n,) detail of the result and of the input, their local correlation, and the local Q-score."""
+    """One map: at each atom (n,) detail of the result and of the input, their local correlation, and the local Q-score.
+
+    `invented` (m,) is the detail wherever random phases make density above the level.
+    """
 
     name: str
     group: str
@@ -58,6 +65,7 @@ class Sample:
     input_detail: np.ndarray
     agreement: np.ndarray
     q: np.ndarray
+    invented: np.ndarray
 
 
 def read_samples(data: Path, weights: str, also: list[str], cache: Cache) -> list[Sample]:
@@ -66,18 +74,24 @@ def read_samples(data: Path, weights: str, also: list[str], cache: Cache) -> lis
         groups = {row["id"]: row["group"] for row in csv.DictReader(lines)}
     model = load(weights)
     predictor = Predictor(model, cache)
+
+    def normalised(density: DensityMap, like: DensityMap) -> np.ndarray:
+        return NORMALISATIONS[model.card.normalisation](like.array).apply(density.array)
+
     found = []
     for case in read_cases(data) + (read_cases(data, ids=also) if also else []):
         reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
         result = predictor(case.density)
-        scale = NORMALISATIONS[model.card.normalisation](case.density.array)
-        lr, sr = scale.apply(case.density.array), scale.apply(result.array)
+        lr, sr = normalised(case.density, case.density), normalised(result, case.density)
         xyz = reference.atoms.xyz
         q = scores(result, reference.points, reference.valid)
         local = np.array([q[near].mean() for near in cKDTree(xyz).query_ball_point(xyz, NEIGHBOURHOOD)])
         detail, input_detail, agreement = (
             sample(replace(result, array=a), xyz) for a in (local_detail(sr), local_detail(lr), local_agreement(lr, sr)))
-        found.append(Sample(case.name, groups[case.name], detail, input_detail, agreement, local))
+        phases = randomised_phases(case.density, np.random.default_rng(0))
+        made = predictor(phases)
+        invented = local_detail(normalised(made, phases))[made.array >= matched_level(result, reference)]
+        found.append(Sample(case.name, groups[case.name], detail, input_detail, agreement, local, invented))
     return found
 
 
@@ -105,14 +119,15 @@ def expected(samples: list[Sample], detail: np.ndarray) -> np.ndarray:
     return np.interp(detail, *np.array(fit(samples)).T)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print a row a map, and the table for the card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
     parser.add_argument("--weights", default=DEFAULT, help="name of a bundled model, or a weights file")
     parser.add_argument("--also", nargs="*", default=[], metavar="ID", help="maps that are looked at and not fitted to")
+    parser.add_argument("--markdown", type=Path, help="write the table here too, for the model card")
     parser.add_argument("--cache", type=Path, default=Path("build/evaluation"), help="folder for what can be reused")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     samples = read_samples(options.data, options.weights, options.also, Cache(options.cache))
     fitted = [s for s in samples if s.name not in options.also]
@@ -121,13 +136,18 @@ def main() -> None:
         others = [o for o in fitted if o.group != s.group]
         right = expected(others, s.detail)
         constant = np.mean([o.q.mean() for o in others])
+        random = f"{expected(others, s.invented).mean():.2f}" if s.invented.size else "–"
         ranks = [spearmanr(signal, s.q)[0] for signal in (s.detail, s.input_detail, s.agreement)]
+        errors = (np.abs(guess - s.q).mean() for guess in (right, constant))
         rows.append([s.name + " (not fitted)" * (s not in fitted), f"{s.q.mean():.2f}", f"{right.mean():.2f}",
-                     f"{np.abs(right - s.q).mean():.2f}", f"{np.abs(constant - s.q).mean():.2f}", *(f"{r:+.2f}" for r in ranks)])
-    rows.append(["**mean**", *(f"{np.mean([float(row[n]) for row in rows]):{'+' if n > 4 else ''}.2f}" for n in range(1, 8))])
-    print(table(["map", "Q, local", "expected", "mean error", "of a constant", "rank correlation of Q with detail",
-                 "with the input's detail", "with their agreement"], rows))
-    print(json.dumps(fit(fitted)))
+                     *(f"{e:.2f}" for e in errors), *(f"{r:+.2f}" for r in ranks), random])
+    means = [np.mean([float(row[n]) for row in rows]) for n in range(1, 8)]
+    rows.append(["**mean**", *(f"{m:.2f}" for m in means[:4]), *(f"{m:+.2f}" for m in means[4:]), ""])
+    text = table(["map", "local Q-score", "expected", "mean error", "error of a constant", "rank correlation of Q with detail",
+                  "with the input's detail", "with their agreement", "expected of random phases"], rows)
+    print(f"{text}\n\n{json.dumps(fit(fitted))}")
+    if options.markdown:
+        options.markdown.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from superem.core.mrc import write_mrc
 from superem.nets import store
 
 from superem import nets
-from training import card, failures
+from training import card, failures, reliability
 from training.evaluate import main as evaluate
 from training.metrics import Reference
 from training.metrics.atoms import Atoms
@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
     rng = np.random.default_rng(2)
     with open(root / "pairs.csv", "w", newline="") as file:
         lines = csv.writer(file)
-        lines.writerow(["id", "resolution", "split"])
+        lines.writerow(["id", "resolution", "split", "group"])
         for name in ("6spe_r", "QR_3los_A"):
             along = np.repeat(np.linspace(8, 26, 12), 6)
             xyz = np.stack([along, np.full(72, 13.0), np.full(72, 13.0)], axis=1) + rng.uniform(-3, 3, (72, 3))
@@ -66,7 +66,7 @@ def folder(tmp_path_factory):
             (root / name).mkdir()
             write_mrc(root / name / "map.mrc.gz", DensityMap(Reference.prepare(atoms, empty, 4.0).expected + noise))
             (root / name / "model.cif.gz").write_bytes(gzip.compress(model_file(xyz).encode()))
-            lines.writerow([name, 4.0, "validation"])
+            lines.writerow([name, 4.0, "validation", name])
     torch.manual_seed(0)
     options = {"widths": [8, 8], "depths": [1, 1]}
     network = nets.build("unet", **options)
@@ -74,7 +74,7 @@ def folder(tmp_path_factory):
         for parameter in network.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
     store.save(root / "small.safetensors", network, store.Card(
-        "small", "unet", options, 32, 4, "robust", "A model for tests.", [[3.0, 0.25], [5.0, 0.5]], TRAINING))
+        "small", "unet", options, 32, 4, "robust", "A model for tests.", [[3.0, 0.25], [5.0, 0.5]], training=TRAINING))
     evaluate(["--data", str(root), "--models", str(root / "small.safetensors"), "--fast", "--controls",
               "--cache", str(root / "cache"), "--json", str(root / "evaluation.json")])
     return root
@@ -104,6 +104,22 @@ def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(folder, tmp
     assert not re.search(r"\$[a-z{]", text)
     assert max(len(line) for line in text.splitlines() if not line.startswith(("|", "    "))) <= 120
     assert "None" not in text
+
+
+def test_the_card_says_where_to_believe_a_result(folder, tmp_path, capsys):
+    """A row a map, by the curve of the other one; the curve of both is printed for the weights file."""
+    reliability.main(["--data", str(folder), "--weights", str(folder / "small.safetensors"), "--cache", str(folder / "cache"),
+                      "--markdown", str(tmp_path / "reliability.md")])
+    printed = capsys.readouterr().out
+    curve = json.loads(printed.splitlines()[-1])
+    assert [d for d, _ in curve] == list(reliability.NODES)
+    first, other = reliability.read_samples(folder, str(folder / "small.safetensors"), [], Cache(folder / "cache"))
+    error = np.abs(reliability.expected([other], first.detail) - first.q).mean()
+    row = next(line for line in printed.splitlines() if first.name in line)
+    assert f"| {error:.2f} |" in re.sub(" +", " ", row)
+    text = write(folder, tmp_path, "--reliability", str(tmp_path / "reliability.md"))
+    assert row in text and "Where it is to be believed" in text
+    assert "Where it is to be believed" not in write(folder, tmp_path)
 
 
 def test_bars_are_counted_and_the_missed_ones_named(folder):

@@ -89,7 +89,7 @@ def test_each_variant_does_what_its_name_says():
 def reliability_sample(name: str, group: str, slope: float, atoms: int) -> reliability.Sample:
     """A map whose Q-scores rise with detail by `slope`, up to a detail of 0.2."""
     detail = np.linspace(0, 0.2, atoms)
-    return reliability.Sample(name, group, detail, detail, detail, slope * detail)
+    return reliability.Sample(name, group, detail, detail, detail, slope * detail, detail[:0])
 
 
 def test_curve_of_reliability_counts_every_map_alike_and_never_falls():
