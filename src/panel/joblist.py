@@ -51,6 +51,7 @@ class JobList(QWidget):
         elif job in self._rows:
             row = self._rows.pop(job)
             self._layout.removeWidget(row)
+            row.hide()  # at once: the drawing of a new map comes before the deletion
             row.deleteLater()
             self._ended(job)
 

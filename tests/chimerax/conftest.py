@@ -8,6 +8,7 @@ import pytest
 from build_wheel import build
 from chimerax_library import draw_frame, start_session
 from made_maps import add_map
+from panels import give_window, jobs, open_panel, wait
 
 # Two threads of PyTorch stall each other as soon as a third program runs; read when PyTorch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -81,3 +82,32 @@ def demo_map() -> Path:
     """The deposited map that the demonstration works on."""
     path, = (Path(__file__).resolve().parents[2] / "demo" / "data").glob("*.mrc.gz")
     return path
+
+
+@pytest.fixture
+def window(session, monkeypatch):
+    """A session with a window."""
+    give_window(session, monkeypatch)
+    yield session
+    wait(session, session.ui.calls.empty)
+
+
+@pytest.fixture
+def tool(window, weights):
+    """The open panel, set to the identity network."""
+    from chimerax.superem.panel.choices import Choices
+
+    tool = open_panel(window)
+    tool.form.set_choices(Choices(device="cpu", model=str(weights)))
+    yield tool
+    if tool in window.tools.list():
+        tool.delete()
+
+
+@pytest.fixture
+def result(tool, volume):
+    """The super-resolved map of `volume`, made by the Run button."""
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    tool.run_button.click()
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    return tool.compare.after.value

@@ -10,38 +10,9 @@ import numpy as np
 import pytest
 
 from made_maps import add_map
-from panels import give_window, jobs, open_panel, wait
+from panels import jobs, open_panel, wait
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def window(session, monkeypatch):
-    """A session with a window."""
-    give_window(session, monkeypatch)
-    yield session
-    wait(session, session.ui.calls.empty)
-
-
-@pytest.fixture
-def tool(window, weights):
-    """The open panel, set to the identity network."""
-    from chimerax.superem.panel.choices import Choices
-
-    tool = open_panel(window)
-    tool.form.set_choices(Choices(device="cpu", model=str(weights)))
-    yield tool
-    if tool in window.tools.list():
-        tool.delete()
-
-
-@pytest.fixture
-def result(tool, volume):
-    """The super-resolved map of `volume`, made by the Run button."""
-    wait(tool.session, lambda: tool.form.map_menu.value is volume)
-    tool.run_button.click()
-    assert wait(tool.session, lambda: not jobs(tool.session))
-    return tool.compare.after.value
 
 
 def test_there_is_one_panel(tool):
@@ -82,28 +53,6 @@ def test_run_makes_a_map_in_the_background(tool, volume, result):
     assert tool.compare.before.value is volume
     assert f"superem #{volume.id_string} device cpu" in tool.session.log.text()
     assert "both enclose" in tool.report.text() and "identity" in tool.report.text()
-
-
-def test_what_matters_is_in_sight(tool, volume):
-    """In a low panel the job's row comes into sight when it runs, and the comparison when it has ended."""
-    from Qt.QtWidgets import QPushButton
-
-    def in_sight(widget):
-        return not widget.visibleRegion().isEmpty() and widget.visibleRegion().boundingRect().height() == widget.height()
-
-    tool.form.advanced.setChecked(True)
-    area = tool.tool_window.ui_area
-    area.resize(area.minimumSizeHint())
-    wait(tool.session, lambda: tool.form.map_menu.value is volume)
-    assert not in_sight(tool.compare.save)
-    tool.form.set_choices(type(tool.form.choices)("cpu", tool.form.choices.model, "paper"))
-    tool.run_button.click()
-    assert wait(tool.session, lambda: in_sight(tool.jobs.findChild(QPushButton)), 10)
-    jobs(tool.session)[0].cancel()
-    assert wait(tool.session, lambda: not jobs(tool.session))
-    tool.form.set_choices(type(tool.form.choices)("cpu", tool.form.choices.model))
-    tool.run_button.click()
-    assert wait(tool.session, lambda: in_sight(tool.compare.save), 20)
 
 
 def test_second_result_takes_the_place_of_the_first(tool, volume, result, monkeypatch):
@@ -269,16 +218,6 @@ def test_estimate_beyond_the_memory_that_is_free(tool, volume, monkeypatch):
     assert wait(tool.session, lambda: "Only 1 MB are free" in tool.estimate.text())
 
 
-def test_run_stays_where_it_is(tool, volume):
-    """An estimate of several lines comes while the mouse is on its way to the button."""
-    tool.tool_window.ui_area.resize(480, 900)
-    assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
-    height, place = tool.estimate.height(), tool.run_button.y()
-    tool.estimate.setText(3 * tool.estimate.text())
-    assert wait(tool.session, lambda: tool.estimate.height() > height, 5)
-    assert tool.run_button.y() == place
-
-
 def test_devices_are_those_that_are_there(tool):
     """The menu lists what the core finds, each with its name."""
     from chimerax.superem.core.devices import available
@@ -304,19 +243,6 @@ def test_pytorch_that_is_missing(window, volume, monkeypatch):
     tool.delete()
 
 
-def test_choices_are_remembered(tool, volume):
-    """A panel that is opened anew says what the last one said."""
-    from chimerax.superem.panel.choices import Choices
-
-    chosen = Choices("cpu", tool.form.choices.model, "fast", "shown", "input", "8", 2)
-    tool.form.set_choices(chosen)
-    tool.form.advanced.setChecked(True)
-    tool.delete()
-    again = open_panel(tool.session)
-    assert again is not tool and again.form.choices == chosen and again.form._rotations.isVisible()
-    again.delete()
-
-
 @pytest.mark.parametrize("name", ["blend", "level"])
 def test_slider_held_still_settles_when_let_go(tool, result, monkeypatch, name):
     """A slider that rests under the mouse gives its commands when it is let go, not before."""
@@ -335,22 +261,6 @@ def test_slider_held_still_settles_when_let_go(tool, result, monkeypatch, name):
     assert commands
 
 
-def test_session_brings_the_panel_back(tool, volume, result, tmp_path):
-    """After save and open the panel has its choices, its map and the pair that is compared."""
-    from chimerax.core.session import open as open_session
-    from chimerax.core.session import save
-
-    choices, session, path = tool.form.choices, tool.session, str(tmp_path / "panel.cxs")
-    save(session, path)
-    tool.form.set_choices(type(choices)())
-    open_session(session, path)
-    again, = [t for t in session.tools.list() if t.display_name == "SuperEM"]
-    assert again.form.choices == choices
-    assert again.form.map_menu.value.name == "blobs"
-    assert [m.value.name for m in (again.compare.before, again.compare.after)] == ["blobs", "blobs superem"]
-    again.delete()
-
-
 @pytest.mark.parametrize("name", ["flip", "blend"])
 def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
     """Flipping and blending compare maps in one place, so they lay those that are side by side together first."""
@@ -361,46 +271,6 @@ def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
     tool.compare.beside.click()
     tool.compare.flip.click() if name == "flip" else tool.compare.blend.setValue(40)
     assert commands[1].startswith("tile off") and not tool.compare.beside.isChecked()
-
-
-def test_session_saved_side_by_side(tool, result, tmp_path, monkeypatch):
-    """Maps that were apart come back apart with the button down; pressing it lays them together."""
-    from chimerax.core.session import open as open_session
-    from chimerax.core.session import save
-    from chimerax.geometry import translation
-    from chimerax.superem.panel.compare import Pair
-
-    def move(pair, command):  # `tile` is not in the library
-        commands.append(command)
-        if "tile" in command:
-            where = pair.before.scene_position
-            pair.after.scene_position = where if "tile off" in command else translation((50, 0, 0)) * where
-
-    commands = []
-    monkeypatch.setattr(Pair, "_run", move)
-    session, path = tool.session, str(tmp_path / "apart.cxs")
-    tool.compare.beside.click()
-    tool.compare.after.value_changed.emit()  # as the menus do now and then, though nothing changed
-    assert tool.compare.tiled
-    save(session, path)
-    open_session(session, path)
-    again, = [t for t in session.tools.list() if t.display_name == "SuperEM"]
-    before, after = again.compare.pair.maps
-    assert again.compare.beside.isChecked() and again.compare.tiled
-    assert commands[-1] == 'mouse left "rotate independent"'
-    assert not before.scene_position.same(after.scene_position)
-    again.compare.beside.click()
-    assert before.scene_position.same(after.scene_position)
-    again.delete()
-
-
-@pytest.mark.parametrize("choices", [None, {}, {"tiling": "of another version", "unknown": 1, "batch_size": "x"}])
-def test_session_of_another_version(tool, choices):
-    """What is not understood is left at its default."""
-    from chimerax.superem.panel.choices import Choices
-
-    tool.set_state_from_snapshot(tool.session, {"version": 1, "name": "SuperEM", "shown": True, "choices": choices})
-    assert tool.form.choices == Choices()
 
 
 def test_torch_is_not_loaded_by_opening(tmp_path):
@@ -429,159 +299,3 @@ sys.exit("torch" in sys.modules)
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "chimerax")], env=environment,
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_keyboard_reaches_everything(tool, result):
-    """Tab comes by every control that can be used, in the order of the panel, top to bottom."""
-    from Qt.QtCore import QPoint
-    from Qt.QtWidgets import QAbstractButton, QAbstractSlider, QComboBox, QScrollBar, QSpinBox, QWidget
-
-    tool.form.advanced.click()
-    area = tool.tool_window.ui_area
-    wanted = {w for kind in (QAbstractButton, QComboBox, QAbstractSlider, QSpinBox) for w in area.findChildren(kind)
-              if w.isEnabled() and not isinstance(w, QScrollBar)}
-    seen, widget = [], tool.form.map_menu
-    while widget not in seen:
-        if widget in wanted:
-            assert widget.focusPolicy().value & 1, f"{widget} does not take the focus by Tab"  # TabFocus
-            seen.append(widget)
-        widget = next_in_chain(widget, wanted)
-    assert set(seen) == wanted
-    heights = [w.mapTo(area, QPoint(0, 0)).y() for w in seen if isinstance(w, QWidget)]
-    assert all(below >= above - 10 for above, below in zip(heights, heights[1:], strict=False))
-
-
-def test_every_shortcut_is_its_own(tool, volume):
-    """No Alt shortcut stands twice in the panel, or is that of a menu of the window (File, Edit, Actions, ...)."""
-    from Qt.QtWidgets import QAbstractButton, QLabel
-
-    wait(tool.session, lambda: tool.form.map_menu.value is volume)
-    tool.run_button.click()
-    area = tool.tool_window.ui_area
-    texts = [w.text() for kind in (QAbstractButton, QLabel) for w in area.findChildren(kind)]
-    letters = [text[text.index("&") + 1].upper() for text in texts if "&" in text]
-    assert len(letters) >= 10 and len(set(letters)) == len(letters)
-    assert not set(letters) & set("FEATVH")
-    assert wait(tool.session, lambda: not jobs(tool.session))
-
-
-def test_narrowest_panel_shows_whole_rows(tool, result):
-    """However narrow the window is made, there is nothing to scroll sideways for, the advanced part open."""
-    from Qt.QtWidgets import QScrollArea
-
-    tool.form.advanced.setChecked(True)
-    area = tool.tool_window.ui_area
-    area.resize(area.minimumSizeHint())
-    scroll = area.findChild(QScrollArea)
-    assert wait(tool.session, lambda: scroll.horizontalScrollBar().maximum() == 0, 5)
-
-
-def test_open_panel_gives_way(tool):
-    """It opens high enough to be read; later the Volume Viewer may take its place, lest the window grow over the screen."""
-    area = tool.tool_window.ui_area
-    at_first = area.minimumSizeHint().height()
-    area.resize(area.minimumSizeHint())
-    assert wait(tool.session, lambda: area.minimumSizeHint().height() < 2 / 3 * at_first, 5)
-    assert area.height() == at_first
-
-
-def test_tab_passes_by_the_closed_part(tool):
-    """The fields of the advanced part take the focus only while it is open."""
-    assert not tool.form._rotations.isVisible()
-    tool.form.advanced.click()
-    assert tool.form._rotations.isVisible()
-    tool.form.advanced.click()
-    assert not tool.form._rotations.isVisible()
-
-
-def test_theme_that_changes_meanwhile(tool, result):
-    """All text of the open panel takes the colours of a theme that the system changes to."""
-    from Qt.QtGui import QColor, QPalette
-    from Qt.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel
-
-    tool.form.advanced.setChecked(True)
-    area, palette = tool.tool_window.ui_area, QApplication.palette()
-    other, roles = QPalette(palette), (QPalette.ColorRole.WindowText, QPalette.ColorRole.ButtonText, QPalette.ColorRole.Text)
-    for role in roles:
-        other.setColor(role, QColor("#00ff00"))
-    QApplication.setPalette(other)
-    try:
-
-        def colors():
-            texts = [w for kind in (QAbstractButton, QComboBox, QLabel) for w in area.findChildren(kind) if w.isVisible()]
-            assert tool.form.advanced in texts
-            return {w.palette().color(role).name() for w in texts for role in roles}
-
-        assert wait(tool.session, lambda: colors() == {"#00ff00"}, 5)
-    finally:
-        QApplication.setPalette(palette)
-
-
-@pytest.mark.parametrize("width", [0, 480, 900])
-def test_sentences_have_the_height_that_they_need(tool, volume, result, width):
-    """Neither cut off nor with gaps round them, however wide the panel is; and nothing lies over anything else."""
-    from Qt.QtWidgets import QFrame, QScrollArea
-
-    area = tool.tool_window.ui_area
-    area.resize(max(width, area.minimumSizeHint().width()), area.minimumSizeHint().height())
-    tool.run_button.click()  # for a job's row
-
-    def heights():
-        notes = [note for note in area.findChildren(type(tool.report)) if note.isVisible()]
-        return [(n.text(), n.height()) for n in notes], [(n.text(), n.heightForWidth(n.width())) for n in notes]
-
-    assert wait(tool.session, lambda: heights()[0] == heights()[1], 3), heights()
-    scroll, = area.findChildren(QScrollArea)
-    line = next(frame for frame in area.findChildren(QFrame) if frame.frameShape() == QFrame.Shape.HLine)
-    assert scroll.geometry().bottom() < line.y() and line.geometry().bottom() < tool.caution.y()
-    assert wait(tool.session, lambda: not jobs(tool.session))
-
-
-@pytest.mark.parametrize("advanced", [False, True])
-def test_panel_that_changes_its_width(tool, volume, result, advanced):
-    """Made narrow and wide again, sentences take the lines that they need then, and no control is squeezed."""
-    from Qt.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
-
-    tool.form.advanced.setChecked(advanced)
-    area = tool.tool_window.ui_area
-
-    def squeezed():
-        notes = [(n.text(), n.height(), n.heightForWidth(n.width()))
-                 for n in (tool.form._summary, tool.estimate, tool.report, tool.caution)]
-        low = [w for kind in (QAbstractButton, QComboBox, QAbstractSpinBox) for w in area.findChildren(kind)
-               if w.isVisible() and w.height() < w.minimumSizeHint().height()]
-        return [note for note in notes if note[1] != note[2]] + low
-
-    for width in (area.minimumSizeHint().width(), 1100, 700, 430, 1100):
-        area.resize(width, 700)
-        assert wait(tool.session, lambda: not squeezed(), 3), (width, squeezed())
-
-
-def next_in_chain(widget, wanted):
-    """Next of `wanted` in the chain of focus."""
-    widget = widget.nextInFocusChain()
-    while widget not in wanted:
-        widget = widget.nextInFocusChain()
-    return widget
-
-
-@pytest.mark.parametrize("scale", [1, 2])
-def test_nothing_is_cut_off(tool, result, scale):
-    """With text of this scale all controls are as wide as they ask for in a panel of 480 scaled pixels."""
-    from Qt.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel
-
-    area, font = tool.tool_window.ui_area, QApplication.font()
-    large = QApplication.font()
-    large.setPointSizeF(font.pointSizeF() * scale)
-    QApplication.setFont(large)
-    try:
-        area.resize(480 * scale, 900 * scale)
-
-        def widgets():
-            return [w for kind in (QAbstractButton, QComboBox, QLabel) for w in area.findChildren(kind) if w.isVisible()]
-
-        assert wait(tool.session, lambda: all(w.width() >= w.minimumSizeHint().width() for w in widgets()), 5)
-        for widget in widgets():
-            assert widget.mapTo(area, widget.rect().topRight()).x() < area.width(), widget
-    finally:
-        QApplication.setFont(font)
