@@ -24,11 +24,9 @@ class _SuperEMBundle(BundleAPI):
         """Open the panel, or bring the open one to the front."""
         if ti.name != TOOL_NAME:
             raise ValueError(f"SuperEM has no tool named {ti.name!r}.")
-        from chimerax.core.tools import get_singleton
-
         from .tool import SuperEMTool
 
-        return get_singleton(session, SuperEMTool, TOOL_NAME)
+        return SuperEMTool.get_singleton(session)
 
     @staticmethod
     def run_provider(session: Any, name: str, mgr: Any, **keywords: Any) -> None:

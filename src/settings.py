@@ -6,6 +6,7 @@ from typing import Any
 
 from chimerax.core.settings import Settings
 
+from .bundle import TOOL_NAME
 from .panel.choices import DEFAULT
 
 
@@ -18,5 +19,5 @@ class PanelSettings(Settings):
 def panel_settings(session: Any) -> PanelSettings:
     """Return the settings of this bundle, one object a session."""
     if not hasattr(session, "superem_settings"):
-        session.superem_settings = PanelSettings(session, "SuperEM")
+        session.superem_settings = PanelSettings(session, TOOL_NAME)
     return session.superem_settings

@@ -8,12 +8,12 @@ from chimerax.core.commands import run
 from chimerax.core.errors import UserError
 from chimerax.core.tools import ToolInstance, get_singleton
 
+from .bundle import TOOL_NAME
 from .job import jobs
 from .panel.choices import from_state
 from .provenance import CAUTION
 from .settings import panel_settings
 
-TOOL_NAME = "SuperEM"
 ESTIMATE_AFTER = 400  # ms without a change of choices
 SETTLED_AFTER = 250  # ms, for new rows of the panel, and a Volume Viewer that opens above it, to find their places
 OPENED_AFTER = 1000  # ms, for the window to give the panel its place

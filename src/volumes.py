@@ -12,6 +12,8 @@ from .core.density import DensityMap, MapError
 from .core.levels import enclosed_volume, level_for_volume
 
 SUFFIX = "superem"
+#: Of the files that hold one map.
+FILE_SUFFIXES = (".mrc", ".map", ".ccp4")
 #: Å around a part of a map that the network sees too: at a cut through density it goes wrong far into the part.
 CONTEXT = 20.0
 #: Of these two the new map takes the one that is farther from its input's colour.
@@ -84,7 +86,7 @@ def check_kind(volume: Any) -> None:
 
 def stem(volume: Any) -> str:
     """Return a map's name without what makes it the name of a file: ".mrc", ".map.gz", ..."""
-    return re.sub(r"\.(mrc|map|ccp4)(\.gz)?\b", "", volume.name)
+    return re.sub(rf"({'|'.join(map(re.escape, FILE_SUFFIXES))})(\.gz)?\b", "", volume.name)
 
 
 def is_result(volume: Any) -> bool:

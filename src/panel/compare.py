@@ -15,7 +15,7 @@ from chimerax.core.commands import run
 
 from ..core.density import DensityMap
 from ..core.levels import enclosed_volume, level_for_volume
-from ..volumes import contoured_volume, density_of, level_enclosing, stem
+from ..volumes import FILE_SUFFIXES, contoured_volume, density_of, level_enclosing, stem
 
 #: The level slider goes from a quarter of the volume enclosed at its middle to four times as much.
 VOLUME_RANGE = 4.0
@@ -175,6 +175,6 @@ def save_command(volume: Any, path: str) -> str:
     """Return the command that writes a map to an MRC file; ".mrc" is added where the path has no known suffix."""
     from chimerax.core.commands import FileNameArg
 
-    if not path.lower().endswith((".mrc", ".map", ".ccp4")):
+    if not path.lower().endswith(FILE_SUFFIXES):
         path += ".mrc"
     return f"save {FileNameArg.unparse(path)} models #{volume.id_string}"
