@@ -16,6 +16,8 @@ from .structures import Atoms
 
 #: Atoms are first spread with this B-factor (Å²), the smallest whose Gaussian a 1 Å grid holds well.
 SPREAD_B = 30.0
+#: Share of masked maps that were kept as a list of positive voxels and made a grid again; three of fifteen train maps were.
+LIST_SHARE = 0.12
 #: Electrons of C, N, O, P, S, and what they scatter of an electron beam at 4 Å per electron, C being 1 (Peng et al. 1996).
 ELECTRONS = (6.0, 7.0, 8.0, 15.0, 16.0)
 SCATTERING = (1.0, 0.80, 0.655, 0.816, 0.762)
@@ -52,7 +54,16 @@ def at_atoms(field: np.ndarray, xyz: np.ndarray) -> np.ndarray:
     return field[tuple(np.clip(np.rint(xyz[:, ::-1]).astype(int), 0, len(field) - 1).T)]
 
 
-def misplace(rng: np.random.Generator, xyz: np.ndarray, side: np.ndarray, n: int, d: float) -> np.ndarray:
+def exposure(xyz: np.ndarray, n: int) -> np.ndarray:
+    """How little surrounds each atom at (m, 3) xyz: 0 for the most crowded, 1 for the loneliest of them, by rank."""
+    crowd = ndimage.uniform_filter(counts(np.clip(np.rint(xyz[:, ::-1]).astype(int), 0, n - 1), n), 13)
+    around = at_atoms(crowd, xyz)
+    rank = np.empty(len(xyz), np.float32)
+    rank[np.argsort(-around)] = np.linspace(0, 1, len(xyz))
+    return rank
+
+
+def misplace(rng: np.random.Generator, xyz: np.ndarray, side: np.ndarray, n: int, d: float, loose: float) -> np.ndarray:
     """Where the density lies of atoms that a model has at (m, 3) `xyz` (Å): no model is exact, nor every side chain placed.
 
     A smooth deformation, and side chains turned about the bond that they hang on.
@@ -62,7 +73,7 @@ def misplace(rng: np.random.Generator, xyz: np.ndarray, side: np.ndarray, n: int
     first = first[first >= 3]
     bond = xyz[first] - xyz[first - 3]
     length = np.linalg.norm(bond, axis=1)
-    turned = (length > 1.3) & (length < 1.8) & (rng.random(len(first)) < rng.uniform(0, 0.35))
+    turned = (length > 1.3) & (length < 1.8) & (rng.random(len(first)) < rng.uniform(0, 0.4 * loose))
     other_rotamer = rng.random(len(first)) < 0.4
     angle = np.where(other_rotamer, rng.choice([-2.1, 2.1], len(first)), rng.normal(0, 0.5, len(first)))
     owner = np.searchsorted(first, np.arange(len(xyz)), side="right") - 1
@@ -73,33 +84,38 @@ def misplace(rng: np.random.Generator, xyz: np.ndarray, side: np.ndarray, n: int
         pivot = xyz[first[which]]
         turn = Rotation.from_rotvec(bond[which] * (angle / length)[which, None])
         moved[atoms] = pivot + turn.apply(xyz[atoms] - pivot)
-    size = min(0.6, 0.12 * d / 3.5 * np.exp(rng.normal(0, 0.8)))
+    size = min(0.6, (0.05 + 0.15 * loose) * d / 3.5 * np.exp(rng.normal(0, 0.6)))
     reach = rng.uniform(8, 25)
     shift = np.stack([at_atoms(smooth_field(rng, n, reach), xyz) for _ in range(3)], axis=1)
     return moved + np.float32(size) * (shift - shift.mean(0))
 
 
 def signal(
-    rng: np.random.Generator, xyz: np.ndarray, atoms: Atoms, n: int, d: float, q2: np.ndarray
+    rng: np.random.Generator, xyz: np.ndarray, atoms: Atoms, n: int, d: float, loose: float, overall_b: float, q2: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fourier transform (rfftn of (n, n, n)) of atoms at (m, 3) xyz, blurred and weak as each is, and which are absent.
 
     Strength and B-factor vary together from place to place: where a deposited map is weak at low frequency it is so at
-    high frequency too.
+    high frequency too. `loose` (0 to 1) says how much: the errors of one map are large together or small together.
     """
     b = atoms.b_factors
     spread = np.percentile(b, 75) - np.percentile(b, 25) + 5
     relative = np.clip((b - np.median(b)) / spread, -1.5, 4)
     place = at_atoms(smooth_field(rng, n, rng.uniform(10, 30)), xyz)
     other = at_atoms(smooth_field(rng, n, rng.uniform(10, 30)), xyz)
+    exposed = exposure(xyz, n)
+    # a molecule's loose parts are weaker and more blurred than its B-factors say, and those of loose molecules more so
     unit = (d / 3.5) ** 2
-    delta = rng.uniform(3, 30) * relative + rng.uniform(5, 42) * (0.8 * place + 0.6 * other)
-    delta = unit * (delta + rng.uniform(0, 30) * (atoms.side > 0))
+    delta = rng.uniform(3, 30) * relative + rng.uniform(3, 10 + 35 * loose) * (0.8 * place + 0.6 * other)
+    delta = unit * (delta + rng.uniform(0, 30) * (atoms.side > 0) + rng.uniform(0, 60) * (exposed - 0.5))
     delta = np.clip(delta - np.median(delta), -60 * unit, 200 * unit)
 
-    weak = min(0.6, 0.13 * np.exp(rng.normal(0, 0.8)))
+    weak = min(0.6, (0.04 + 0.18 * loose) * np.exp(rng.normal(0, 0.6)))
     strength = np.exp(-weak * (place + rng.uniform(0, 0.5) * relative)).clip(0.1, 2).astype(np.float32)
-    strength[atoms.side > 0] *= rng.uniform(0.68, 1.05)
+    # train maps, at 8 to 5.6 Å, against the buried main chain: exposed main chain 0.53 to 1.04, median 0.79; buried side
+    # chains 0.48 to 1.01, 0.81; exposed ones 0.21 to 0.76, 0.47 (`python -m training.agreement`)
+    strength *= 1 - rng.uniform(0, 0.7) * loose * exposed
+    strength[atoms.side > 0] *= (1.05 - 0.4 * loose) * (1 - rng.uniform(0.1, 0.5) * exposed[atoms.side > 0])
     strength[atoms.side == 2] *= rng.uniform(-0.1, 0.8)  # radiation; negative charge scatters less
     lost = (atoms.side > 0) & (relative > 1.2) & (rng.random(len(xyz)) < rng.uniform(0, 0.6))
     strength[lost] *= 0.3
@@ -111,8 +127,6 @@ def signal(
             absent, strength[gone] = gone, 0
     weights = atoms.weights * np.interp(atoms.weights, ELECTRONS, SCATTERING) * strength
 
-    # effective B-factor after the depositor's sharpening: amplitude at the resolution limit is exp(-fall)
-    overall = 4 * d * d * (rng.uniform(0.4, 1.6) if rng.random() < 0.5 else rng.uniform(1, 3.6))
     sigma = np.sqrt(SPREAD_B / (8 * np.pi**2))
     edges = np.unique(np.quantile(delta, np.linspace(0, 1, 7)))
     group = np.clip(np.searchsorted(edges, delta, side="right") - 1, 0, max(len(edges) - 2, 0))
@@ -120,15 +134,18 @@ def signal(
     for g in np.unique(group):
         chosen = group == g
         grid = gaussian_density(xyz[chosen], weights[chosen], (n, n, n), sigma, cutoff=3.2)
-        b_group = overall + float(np.mean(delta[chosen])) - SPREAD_B
+        b_group = overall_b + float(np.mean(delta[chosen])) - SPREAD_B
         total += fft.rfftn(grid) * np.exp(np.clip(-0.25 * b_group * q2, -30, 3))
     return total, absent
 
 
-def solvent(rng: np.random.Generator, molecule: np.ndarray, q2: np.ndarray) -> np.ndarray:
-    """Transform of the bulk solvent that a molecule (n, n, n) displaces: flat density with a soft edge (electrons per Å³)."""
-    strength = rng.uniform(0, 0.2)
-    return (strength * fft.rfftn(molecule) * np.exp(-0.25 * rng.uniform(60, 300) * q2)).astype(np.complex64)
+def solvent(rng: np.random.Generator, molecule: np.ndarray, overall_b: float, q2: np.ndarray) -> np.ndarray:
+    """Transform of the bulk solvent that a molecule (n, n, n) displaces: flat, electrons per Å³, and blurred as atoms are.
+
+    Train maps that are fitted by it beside buried and exposed atoms have 0.05 to 0.2 as a rule (`python -m training.agreement`).
+    """
+    strength, b = rng.uniform(0, 0.2), overall_b + rng.uniform(0, 60)
+    return (strength * fft.rfftn(molecule) * np.exp(-0.25 * b * q2)).astype(np.complex64)
 
 
 def belt(rng: np.random.Generator, molecule: np.ndarray) -> np.ndarray:
@@ -156,7 +173,13 @@ def directional(rng: np.random.Generator, n: int, d: float) -> np.ndarray:
 
 
 def deposit(
-    rng: np.random.Generator, spectrum: np.ndarray, molecule: np.ndarray, d: float, q2: np.ndarray, held: np.ndarray
+    rng: np.random.Generator,
+    spectrum: np.ndarray,
+    molecule: np.ndarray,
+    d: float,
+    sharpened: bool,
+    q2: np.ndarray,
+    held: np.ndarray,
 ) -> np.ndarray:
     """Noise, FSC weighting, low-pass and the voxel's limit; back to real space, (n, n, n) float32."""
     n = len(molecule)
@@ -185,15 +208,22 @@ def deposit(
     weighted = rng.random() < 0.9
     if weighted:  # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) is 1 / sqrt(1 + N/S)
         total *= (1 / np.sqrt(1 + noise_to_signal))[shell].astype(np.float32)
-    # who does not weight has to cut the noise off
-    cut, kind = rng.uniform(0.88, 1.17 if weighted else 1.03) / d, rng.uniform(0, 1 if weighted else 0.92)
+    # who sharpens or does not weight has to cut the noise off; others may leave the map to fall as it does, which TRPV1 and
+    # kinesin do. Where train maps show a cut, it lies at 0.85 to 1.1 of the limit, in one at 1.2
+    cut = rng.uniform(0.84, 1.12 if weighted else 1.0) / d
+    shares = [0.5, 0.12, 0.38, 0] if sharpened or not weighted else [0.25, 0.1, 0.2, 0.45]
+    kind = rng.choice(["edge", "Gaussian", "Butterworth", "none"], p=shares)
     radius = np.sqrt(q2)
-    if kind < 0.45:
+    if kind == "edge":
         total *= np.clip(0.5 + (cut - radius) / rng.uniform(0.01, 0.06), 0, 1)
-    elif kind < 0.58:
+    elif kind == "Gaussian":
         total *= np.exp(-0.5 * (radius / cut) ** 2 * 1.386)
-    elif kind < 0.92:
+    elif kind == "Butterworth":
         total *= 1 / (1 + (radius / cut) ** (2 * int(rng.integers(4, 12))))
+    # masks and filters before refinement, and what the microscope transfers, set low frequencies: below 0.2 of the limit
+    # train maps' amplitudes, against those at 0.25 to 0.45 of it, are 0.7 to 1.4 times the model's
+    strength, length = np.exp(rng.normal(0, 0.3)), rng.uniform(8, 20)
+    total *= (1 + (strength - 1) * np.exp(-((q * length) ** 2)))[shell].astype(np.float32)
     total *= held
     return fft.irfftn(total.astype(np.complex64), s=(n, n, n)).astype(np.float32)
 
@@ -204,11 +234,16 @@ def counts(voxel: np.ndarray, n: int) -> np.ndarray:
     return np.bincount(flat, minlength=n**3).reshape(n, n, n).astype(np.float32)
 
 
-def mask(rng: np.random.Generator, xyz: np.ndarray, voxel: np.ndarray, atoms: Atoms, molecule: np.ndarray) -> np.ndarray:
-    """The depositor's mask, (n, n, n) float32: none, round the molecule, or a zone round some of its atoms."""
+def mask(
+    rng: np.random.Generator, xyz: np.ndarray, voxel: np.ndarray, atoms: Atoms, molecule: np.ndarray
+) -> tuple[np.ndarray, bool]:
+    """The depositor's mask, (n, n, n) float32: none, round the molecule, or a zone round some of its atoms.
+
+    Also whether it is a tight one. All of the train maps cut at 2 Å have lost their negatives as well.
+    """
     kind, n = rng.random(), len(molecule)
     if kind < 0.25:
-        return np.ones((n, n, n), np.float32)
+        return np.ones((n, n, n), np.float32), False
     if kind < 0.5:
         distance = ndimage.distance_transform_edt(molecule == 0).astype(np.float32)
     else:
@@ -222,21 +257,28 @@ def mask(rng: np.random.Generator, xyz: np.ndarray, voxel: np.ndarray, atoms: At
         if chosen.sum() < 100:
             chosen[:] = True
         distance = ndimage.distance_transform_edt(counts(voxel[chosen], n) == 0).astype(np.float32)
-    radius = rng.choice([rng.uniform(1.8, 2.5), rng.uniform(3, 5), rng.uniform(2, 7)])
-    edge = rng.choice([0.0, 2.0, 4.0], p=[0.66, 0.17, 0.17])
+    radius = rng.choice([rng.uniform(1.8, 2.5), rng.uniform(3, 5), rng.uniform(2, 7)], p=[0.4, 0.35, 0.25])
+    edge = rng.choice([0.0, 2.0, 4.0], p=[0.8, 0.1, 0.1])
     if edge == 0:
-        return (distance <= radius).astype(np.float32)
-    return 0.5 * (1 + np.cos(np.pi * np.clip((distance - radius) / edge, 0, 1))).astype(np.float32)
+        return (distance <= radius).astype(np.float32), kind >= 0.5 and radius < 2.5
+    return 0.5 * (1 + np.cos(np.pi * np.clip((distance - radius) / edge, 0, 1))).astype(np.float32), False
 
 
-def crop(rng: np.random.Generator, density: np.ndarray, mask: np.ndarray, voxel_size: float) -> np.ndarray:
-    """Mask, and perhaps cut negatives, on the depositor's grid, then back to 1 Å as for a prediction: hard edges ring."""
+def crop(rng: np.random.Generator, density: np.ndarray, mask: np.ndarray, tight: bool, voxel_size: float) -> np.ndarray:
+    """Mask, and perhaps cut negatives, on the depositor's grid, then back to 1 Å as for a prediction: hard edges ring.
+
+    Some maps come as a list of positive voxels near a model, which was made a grid again by interpolation.
+    """
     whole = DensityMap(density)
     grid = resample(whole, voxel_size)
     array = grid.array
+    if mask.min() < 1 and rng.random() < LIST_SHARE:
+        kept = ((array > 0) & (rng.random(array.shape) < rng.uniform(0.4, 1))).astype(np.float32)
+        near = [ndimage.gaussian_filter(x, 0.7) for x in (array * kept, kept)]
+        array = np.where(kept > 0, array, near[0] / np.maximum(near[1], 1e-3))
     if mask.min() < 1:
         order = int(((mask > 0) & (mask < 1)).any())
         array = array * ndimage.affine_transform(mask, np.eye(3) * voxel_size, 0, grid.shape, order=order, mode="nearest")
-    if rng.random() < 0.45:
+    if rng.random() < (0.9 if tight else 0.5):
         array = np.maximum(array, 0)
     return resample_onto(DensityMap(array, grid.origin, grid.step), whole).array.copy()

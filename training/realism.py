@@ -4,7 +4,8 @@
 
 Deposited maps are those of the train split within the simulator's range of resolutions, resampled to 1 Å and
 normalised, nothing else; validation maps are not read. Both kinds go through the same functions. Prints a table
-and the accuracy of a logistic regression that tells simulated from deposited cubes of proteins it has not seen.
+and the accuracy of a logistic regression that tells simulated from deposited cubes of proteins it has not seen,
+beside what the same regression makes of maps of one kind.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from superem.core.normalise import robust
 from superem.core.resample import resample
 
 from . import agreement, pairs, simulate
+from .classify import accuracy, references
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .metrics.fsc import soft_mask
 from .metrics.grid import pearson, spatial_frequency
@@ -43,10 +45,23 @@ STATISTICS = (
     "correlation with model", *(f"power at {a}-{b}/d" for a, b in BANDS),
 )  # fmt: skip
 
+#: Statistics by what they look at, for the classifier to see alone.
+FAMILIES = {
+    "all statistics": STATISTICS,
+    "without those outside of the molecule": tuple(s for s in STATISTICS if "outside" not in s),
+    "power by frequency alone": STATISTICS[10:],
+    "densities inside alone": STATISTICS[:5],
+    "local deviations alone": STATISTICS[7:9],
+    "correlation with the model alone": STATISTICS[9:10],
+    "those outside of the molecule alone": STATISTICS[5:7],
+}
+#: A map is masked where more of what lies beyond 2 Å of atoms is zero. It is more than half in every deposited train map.
+MASKED = 0.4
+
 #: Of a whole map: where its FSC with the model falls, as frequency times resolution, and how both agree from place to place.
 WHOLE = ("FSC = 0.5 at", "FSC = 0.143 at", *agreement.LOCAL)
 #: Frequencies times resolution at which the FSC is printed, and percentiles of everything.
-PRINTED = (0.35, 0.55, 0.75, 0.95, 1.15)
+PRINTED = (0.15, 0.35, 0.55, 0.75, 0.95, 1.15)
 QUANTILES = (10, 25, 50, 75, 90)
 
 #: Curves (maps, bins) or statistics (maps,) by name.
@@ -55,17 +70,26 @@ Measured = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Sample:
-    """A low-resolution map in network units and its HR density, (nz, ny, nx) float32 at 1 Å; resolution in Å."""
+    """A low-resolution map in network units and its HR density, (nz, ny, nx) float32 at 1 Å; resolution in Å.
+
+    `group` is its protein, `maker` whoever cropped it: crops of one maker are alike, whatever the protein.
+    """
 
     group: str
     lr: np.ndarray
     hr: np.ndarray
     resolution: float
+    maker: str = ""
 
     @property
     def near(self) -> np.ndarray:
         """Voxels within 2 Å of an atom, bool."""
         return self.hr > NEAR
+
+    @property
+    def masked(self) -> bool:
+        """Whether most of what lies outside of the molecule is zero."""
+        return float((np.abs(self.lr[~self.near]) < 1e-3).mean()) > MASKED
 
 
 def deposited(folder: Path, lowest: float = 2.6, highest: float = 6.0) -> dict[str, Sample]:
@@ -76,7 +100,7 @@ def deposited(folder: Path, lowest: float = 2.6, highest: float = 6.0) -> dict[s
             density = resample(real.density)
             geometry = (density.shape, simulate.TARGET_RESOLUTION * SIGMA_PER_RESOLUTION, density.origin, density.step)
             hr = gaussian_density(real.atoms.coordinates, real.atoms.weights, *geometry) / np.float32(simulate.TARGET_UNIT)
-            samples[name] = Sample(real.group, _normalise(density.array), hr, real.resolution)
+            samples[name] = Sample(real.group, _normalise(density.array), hr, real.resolution, name.split("_")[0])
     return samples
 
 
@@ -152,59 +176,6 @@ def _cube_statistics(x, near, deviation, model, window, q) -> list[float]:
     around = [float(outside.std()), float((np.abs(outside) < 1e-3).mean())] if outside.size > 50 else [np.nan] * 2
     return [*shape, *around, float(np.median(local)), float(local.std() / (local.mean() + 1e-6)),
             pearson(inside, model[near]), *bands]  # fmt: skip
-
-
-def accuracy(
-    rng: np.random.Generator, real: list[np.ndarray], fake: list[np.ndarray], groups: list[str]
-) -> tuple[float, dict[str, float], np.ndarray]:
-    """Tell simulated from deposited cubes by logistic regression, tested on proteins that were left out.
-
-    `real` and `fake` are the statistics (cubes, statistics) of each map, `groups` the protein of each of `real`.
-    Every protein is left out once, together with as large a share of the simulated maps.
-
-    Returns
-    -------
-    tuple
-        Accuracy (mean of both kinds), share of each protein's cubes recognised, mean weight of each statistic.
-    """
-    names = sorted(set(groups))
-    fold_of_fake = rng.permutation(len(fake)) % len(names)
-    right, right_fake, weights = {}, [], []
-    for k, name in enumerate(names):
-        train = [s for s, g in zip(real, groups, strict=True) if g != name]
-        held = np.concatenate([s for s, g in zip(real, groups, strict=True) if g == name])
-        train_fake = [s for s, f in zip(fake, fold_of_fake, strict=True) if f != k]
-        held_fake = np.concatenate([s for s, f in zip(fake, fold_of_fake, strict=True) if f == k])
-        predict, weight = _logistic(train, train_fake)
-        right[name] = float((predict(held) > 0).mean())
-        right_fake.append(float((predict(held_fake) < 0).mean()))
-        weights.append(weight)
-    return float(0.5 * (np.mean(list(right.values())) + np.mean(right_fake))), right, np.mean(weights, axis=0)
-
-
-def _logistic(real: list[np.ndarray], fake: list[np.ndarray], ridge: float = 1e-2):
-    """Logistic regression by Newton's method; every map counts alike, and both kinds together.
-
-    Returns the log-odds as a function of statistics (cubes, statistics), and the weights in standard deviations.
-    """
-    x = np.concatenate([*real, *fake])
-    y = np.repeat([1.0, 0.0], [sum(map(len, real)), sum(map(len, fake))])
-    w = np.concatenate([np.full(len(s), 0.5 / len(kind) / len(s)) for kind in (real, fake) for s in kind])
-    middle, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0) + 1e-6
-
-    def design(values: np.ndarray) -> np.ndarray:
-        z = np.clip(np.nan_to_num((values - middle) / scale), -4, 4)
-        return np.hstack([z, z * z - 1, np.ones((len(z), 1))])
-
-    a = design(x)
-    beta = np.zeros(a.shape[1])
-    penalty = ridge * np.eye(a.shape[1])
-    penalty[-1, -1] = 0
-    for _ in range(12):
-        p = 1 / (1 + np.exp(-np.clip(a @ beta, -30, 30)))
-        hessian = (a * (w * np.maximum(p * (1 - p), 1e-4))[:, None]).T @ a + penalty
-        beta += np.linalg.solve(hessian, a.T @ (w * (y - p)) - penalty @ beta)
-    return (lambda values: design(values) @ beta), beta[: x.shape[1]]
 
 
 def inside_share(values: np.ndarray, reference: np.ndarray) -> float:
@@ -289,7 +260,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with maps/ and structures/")
     parser.add_argument("--out", type=Path, help="picture to write")
-    parser.add_argument("--count", type=int, default=120, help="simulated maps")
+    parser.add_argument("--count", type=int, default=160, help="simulated maps")
     parser.add_argument("--cubes", type=int, default=24, help="cubes a simulated map; three times as many a deposited one")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -298,14 +269,23 @@ def main() -> None:
     fake = simulated(rng, load_structures(options.data / "structures", Path("build/structures.npz")), options.count)
     curves, medians, cubes = measure(rng, list(real.values()), 3 * options.cubes)
     fake_curves, fake_medians, fake_cubes = measure(rng, fake, options.cubes)
-    groups = [s.group for s in real.values()]
+    groups, makers = ([getattr(s, name) for s in real.values()] for name in ("group", "maker"))
     print(table({**curves, **medians}, {**fake_curves, **fake_medians}, groups))
     score, each, weights = accuracy(rng, cubes, fake_cubes, groups)
-    inside = [i for i, name in enumerate(STATISTICS) if "outside" not in name]
-    within = accuracy(rng, [c[:, inside] for c in cubes], [c[:, inside] for c in fake_cubes], groups)[0]
-    print(f"\nClassifier, on proteins left out: {100 * score:.0f} % right (50 % is a guess), and {100 * within:.0f} % without the"
-          f" statistics outside of the molecule, which masks decide.\n{sum(map(len, cubes))} cubes of {len(real)} deposited maps"
-          f" of {len(each)} proteins, {sum(map(len, fake_cubes))} cubes of {len(fake)} simulated maps.")
+    masked_cubes = [c for c, sample in zip(fake_cubes, fake, strict=True) if sample.masked]
+    print(f"\nClassifier, on proteins left out (50 % is a guess). {sum(map(len, cubes))} cubes of {len(real)} deposited maps of"
+          f" {len(each)} proteins; {sum(map(len, fake_cubes))} cubes of {len(fake)} simulated maps, {len(masked_cubes)} of them"
+          " masked, as all of the deposited ones are.")
+    print(f"{'right, %':40s} all simulated, masked ones | the same, crops of the same maker left out too")
+    shown = {}
+    for name, family in FAMILIES.items():
+        columns = [STATISTICS.index(s) for s in family]
+        some, few, masked_few = ([c[:, columns] for c in kind] for kind in (cubes, fake_cubes, masked_cubes))
+        shown[name] = [accuracy(rng, some, f, groups, makers=m)[0] for m in (None, makers) for f in (few, masked_few)]
+        print(f"{name:40s} " + "{:13.0f} {:12.0f} | {:8.0f} {:12.0f}".format(*(100 * x for x in shown[name])))
+    print("Where there is nothing to tell apart, mean (5 to 95 %): simulated maps in the place of deposited ones {:.0f} %"
+          " ({:.0f} to {:.0f} %), half of the proteins against the other half {:.0f} % ({:.0f} to {:.0f} %).".format(
+              *(100 * x for r in references(rng, cubes, fake_cubes, groups) for x in (r.mean(), *np.percentile(r, [5, 95])))))
     print("Share of a protein's cubes recognised: " + ", ".join(f"{g} {100 * s:.0f} %" for g, s in each.items()))
     order = np.argsort(-np.abs(weights))
     print("What tells them apart most (+: larger in deposited maps): "
@@ -314,7 +294,7 @@ def main() -> None:
         from .realism_plot import draw  # matplotlib only where a picture is wanted
 
         resolutions = [s.resolution for s in real.values()]
-        draw(options.out, resolutions, (curves, medians), (fake_curves, fake_medians), (score, within))
+        draw(options.out, resolutions, (curves, medians), (fake_curves, fake_medians), shown["all statistics"][:2])
 
 
 if __name__ == "__main__":

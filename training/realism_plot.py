@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -20,7 +21,7 @@ SIMULATED, LIGHT, RANGE = "#3b6fb6", "#a9c4e6", (2.6, 5.2)
 Kind = tuple[Measured, Measured]
 
 
-def draw(out: Path, resolutions: list[float], real: Kind, fake: Kind, scores: tuple[float, float]) -> None:
+def draw(out: Path, resolutions: list[float], real: Kind, fake: Kind, scores: Sequence[float]) -> None:
     """Write the picture: `real` and `fake` each hold curves (maps, bins) and statistics (maps,) by name.
 
     Parameters
@@ -32,7 +33,7 @@ def draw(out: Path, resolutions: list[float], real: Kind, fake: Kind, scores: tu
     real, fake
         As `training.realism.main` measures them.
     scores
-        The classifier's accuracy on proteins left out, with and without the statistics outside of the molecule.
+        The classifier's accuracy on proteins left out, of all simulated maps and of masked ones.
     """
     figure, axes = plt.subplot_mosaic(
         [["amplitude", "fsc", "strips"], ["density", "local", "strips"]], figsize=(16, 8.4), layout="constrained"
@@ -63,7 +64,7 @@ def draw(out: Path, resolutions: list[float], real: Kind, fake: Kind, scores: tu
     _strips(axes["strips"], real[1], fake[1])
     figure.suptitle(
         f"{len(resolutions)} deposited train maps, {len(next(iter(fake[1].values())))} simulated ones. A classifier tells their"
-        f" cubes apart\nwith {100 * scores[0]:.0f} % accuracy, {100 * scores[1]:.0f} % by what is inside the molecule"
+        f" cubes apart\nwith {100 * scores[0]:.0f} % accuracy, {100 * scores[1]:.0f} % where both are masked"
         " (50 % is a guess).",
         fontsize=11,
     )

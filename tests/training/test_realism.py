@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from training import agreement, degrade, realism, simulate
+from training import agreement, classify, degrade, realism, simulate
 from training.density import SIGMA_PER_RESOLUTION
 
 
@@ -84,10 +84,10 @@ def test_the_classifier_guesses_on_alike_and_knows_different_maps():
             drawn.append(values)
         return drawn
 
-    alike, each, _ = realism.accuracy(rng, maps(16), maps(40), groups)
+    alike, each, _ = classify.accuracy(rng, maps(16), maps(40), groups)
     assert set(each) == set(groups)
     assert alike == pytest.approx(0.5, abs=0.08)
-    different, _, weights = realism.accuracy(rng, maps(16, 4), maps(40), groups)
+    different, _, weights = classify.accuracy(rng, maps(16, 4), maps(40), groups)
     assert different > 0.95
     assert np.argmax(np.abs(weights)) == 3 and weights[3] > 0
 
@@ -101,8 +101,53 @@ def test_a_trait_of_one_protein_does_not_count_as_knowledge():
         values = rng.standard_normal((40, 8))
         values[:, i] += 6
         real.append(values)
-    right = realism.accuracy(rng, real, [rng.standard_normal((40, 8)) for _ in range(30)], groups)[1]
+    right = classify.accuracy(rng, real, [rng.standard_normal((40, 8)) for _ in range(30)], groups)[1]
     assert np.mean(list(right.values())) < 0.7
+
+
+def test_what_only_one_maker_does_does_not_count_as_knowledge():
+    """A mark on all crops of one maker tells his other proteins, unless all of his crops are left out."""
+    rng = np.random.default_rng(6)
+    groups = [f"protein {i}" for i in range(6)]
+    makers = ["a", "a", "a", "b", "c", "d"]
+    real = [rng.standard_normal((40, 4)) + (np.eye(4)[0] * 6 if maker == "a" else 0) for maker in makers]
+    fake = [rng.standard_normal((40, 4)) for _ in range(30)]
+    known = classify.accuracy(rng, real, fake, groups)[1]
+    unknown = classify.accuracy(rng, real, fake, groups, makers=makers)[1]
+    assert all(known[g] > 0.9 for g in groups[:3])
+    assert all(unknown[g] < 0.7 for g in groups[:3])
+
+
+def test_maps_of_one_kind_are_told_apart_by_chance_only():
+    """A mark of each map: accuracies scatter about a half, more widely than with many maps; halves leave both sides out."""
+    rng = np.random.default_rng(7)
+    groups = [f"protein {i}" for i in range(8)]
+
+    def maps(count):
+        return [rng.standard_normal((20, 4)) + rng.standard_normal(4) for _ in range(count)]
+
+    for found in classify.references(rng, maps(8), maps(40), groups):
+        assert found.shape == (classify.DRAWS,)
+        assert found.mean() == pytest.approx(0.5, abs=0.12) and found.std() > 0.02
+
+
+def test_a_map_is_masked_where_it_is_zero_round_the_molecule(hr):
+    """Not where noise is there."""
+    near = hr > realism.NEAR
+    noisy = hr + np.random.default_rng(0).standard_normal(hr.shape).astype(np.float32)
+    assert not realism.Sample("g", noisy, hr, 4.0).masked
+    assert realism.Sample("g", noisy * near, hr, 4.0).masked
+
+
+def test_strengths_of_parts_are_those_that_they_have(atoms):
+    """Two parts of a molecule and a constant in its volume, added up with known factors; noise does not disturb."""
+    rng = np.random.default_rng(8)
+    xyz, half = atoms.coordinates + 32, atoms.coordinates[:, 0] > 0
+    one, other = (simulate.target_density(xyz[c], atoms.weights[c], 64) for c in (half, ~half))
+    volume = (one + other > 0.05).astype(np.float32)
+    lr = 2 * (one + 0.4 * other - 0.1 * volume) + 0.02 * rng.standard_normal(one.shape)
+    found = agreement.part_strengths(lr, (one, other, volume))
+    np.testing.assert_allclose(found, [[0.4, -0.1]] * len(agreement.PART_BANDS), atol=0.05)
 
 
 def test_shares_inside_a_band_are_counted():
