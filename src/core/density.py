@@ -37,7 +37,8 @@ class DensityMap:
     Raises
     ------
     MapError
-        If the array is not three-dimensional, or the voxel size is zero, negative or absurd.
+        If the array is not three-dimensional or is complex, the voxel size is zero, negative or absurd, or the origin is
+        not finite.
     """
 
     array: np.ndarray
@@ -60,7 +61,7 @@ class DensityMap:
                            f"({MIN_VOXEL:g} to {MAX_VOXEL:g} Å is expected); correct the voxel size first.")
         origin = tuple(float(o) for o in self.origin)
         if not np.all(np.isfinite(origin)):
-            raise MapError(f"{self.name} has an origin that is not a number.")
+            raise MapError(f"{self.name} has an origin that is not a finite number; correct its header first.")
         object.__setattr__(self, "array", np.ascontiguousarray(array, dtype=np.float32))
         object.__setattr__(self, "step", step)
         object.__setattr__(self, "origin", origin)

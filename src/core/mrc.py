@@ -17,9 +17,9 @@ from scipy.spatial.transform import Rotation
 from .density import DensityMap, MapError
 
 READABLE_MODES = {0: "int8", 1: "int16", 2: "float32", 6: "uint16", 12: "float16"}
-IMOD_STAMP = 1146047817
+IMOD_STAMP = 1146047817  # in the header's bytes 152-155, of files that IMOD wrote; bit 0 of the flags after it: bytes are signed
 ROTATION_LABEL = "Chimera rotation:"  # how ChimeraX writes a rotated grid: axis and degrees
-WHOLE = 1e-3  # voxels; an origin this close to whole voxels can be written as nstart
+NSTART_ERROR = 1e-3  # voxels; an origin this close to whole voxels can be written as nstart
 
 
 def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
@@ -75,7 +75,7 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
     start = [starts[axes.index(a)] for a in (1, 2, 3)]
     step = _step(path, header, voxel_size)
     array = np.ascontiguousarray(data, np.float32)
-    return DensityMap(array, _origin(path, header, step, start), step, _rotation(header), path.name)
+    return DensityMap(array, _origin(path, header, step, start), step, _rotation(path, header), path.name)
 
 
 def _check_header(path: Path, header: np.recarray) -> None:
@@ -121,14 +121,19 @@ def _origin(path: Path, header: np.recarray, step: Sequence[float], start: Seque
     return x, y, z
 
 
-def _rotation(header: np.recarray) -> np.ndarray:
+def _rotation(path: Path, header: np.recarray) -> np.ndarray:
     """Rotation (3, 3) of the grid, from the label that ChimeraX writes."""
     for label in header.label:
         text = label.decode("latin-1").rstrip("\0 ")
         if text.startswith(ROTATION_LABEL):
-            x, y, z, angle = (float(v) for v in text[len(ROTATION_LABEL):].split())
-            axis = np.array([x, y, z]) / math.hypot(x, y, z)
-            return Rotation.from_rotvec(axis * angle, degrees=True).as_matrix()
+            try:
+                x, y, z, angle = (float(v) for v in text[len(ROTATION_LABEL):].split())
+                length = math.hypot(x, y, z)
+                if not (0 < length < math.inf and math.isfinite(angle)):
+                    raise ValueError("an axis without a direction")
+            except ValueError as error:
+                raise MapError(f"{path} has a label in its header, {text!r}, that gives no rotation; remove it first.") from error
+            return Rotation.from_rotvec(np.array([x, y, z]) / length * angle, degrees=True).as_matrix()
     return np.eye(3)
 
 
@@ -164,7 +169,7 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
     rotated = not np.allclose(density.rotation, np.eye(3), atol=1e-9)
     if rotated:
         lines.insert(0, _rotation_line(density.rotation))
-    if rotated or np.abs(origin / step - start).max() > WHOLE:
+    if rotated or np.abs(origin / step - start).max() > NSTART_ERROR:
         start[:] = 0
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -14,10 +14,14 @@ import numpy as np
 
 from .density import MapError
 
-#: Ranks are taken of at most this many voxels, evenly spread: enough for three digits, and quick on any map.
+#: Ranks are taken of about this many voxels of a larger map, evenly spread: enough for three digits, and quick on any map.
 SAMPLE = 2_000_000
 #: A voxel belongs to the molecule if it stands this many noise deviations above the solvent level.
 NOISE_DEVIATIONS = 3.0
+#: Standard deviations of Gaussian noise in its median distance from the middle.
+PER_MEDIAN = 1.4826
+#: With fewer voxels than this above the noise there is no molecule to take ranks of.
+FEWEST = 8
 #: This percentile of the molecule's voxels becomes 1 in network units.
 MOLECULE_PERCENTILE = 95.0
 
@@ -87,9 +91,9 @@ def robust(array: np.ndarray) -> Scale:
         raise MapError("The map has no positive density that varies: there is nothing to enhance.")
     solvent = _mode(values)
     below = solvent - values[: np.searchsorted(values, solvent)]
-    noise = 1.4826 * float(np.median(below)) if below.size else 0.0
+    noise = PER_MEDIAN * float(np.median(below)) if below.size else 0.0
     molecule = values[np.searchsorted(values, solvent + NOISE_DEVIATIONS * noise, side="right") :]
-    if molecule.size < 8:  # no voxel stands out of the noise: scale the noise itself
+    if molecule.size < FEWEST:  # scale the noise itself
         molecule = values[np.searchsorted(values, solvent, side="right") :]
     high = float(np.percentile(molecule, MOLECULE_PERCENTILE)) if molecule.size else float(values[-1])
     return Scale(solvent, high if high > solvent else float(values[-1]))
@@ -97,9 +101,8 @@ def robust(array: np.ndarray) -> Scale:
 
 def _sample(array: np.ndarray) -> np.ndarray:
     flat = np.asarray(array, np.float32).ravel()
-    # a stride prime to the usual box sizes, so that the sample is no lattice plane
     step = max(1, flat.size // SAMPLE)
-    return flat[:: step | 1]
+    return flat[:: step | 1]  # odd, lest the sample of a box of even size be some of its planes
 
 
 def _mode(values: np.ndarray) -> float:

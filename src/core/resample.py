@@ -9,15 +9,16 @@ each by a sparse matrix.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage, sparse
 
-from .density import DensityMap
+from .density import WHOLE, DensityMap
 
 HALF_WIDTH = 8  # of the window, in voxels of the coarser grid
-KAISER_BETA = 5.0
+KAISER_BETA = 5.0  # shape of the window: a larger one blurs more and lets less false detail through
 SAME_STEP = 1e-3  # relative difference under which a voxel size counts as the wanted one
-ALIGNED = 1e-4  # voxels; grid points closer than this are the same point
 
 
 def grid_shape_origin(density: DensityMap, step: float) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
@@ -28,8 +29,8 @@ def grid_shape_origin(density: DensityMap, step: float) -> tuple[tuple[int, int,
     """
     first = np.asarray(density.origin) @ density.rotation  # of voxel [0, 0, 0], along the grid's own axes
     last = first + np.asarray(density.step) * (np.asarray(density.shape[::-1]) - 1)
-    start = np.floor(first / step + ALIGNED)
-    stop = np.ceil(last / step - ALIGNED)
+    start = np.floor(first / step + WHOLE)
+    stop = np.ceil(last / step - WHOLE)
     nx, ny, nz = (int(n) for n in stop - start + 1)
     x, y, z = (float(v) for v in density.rotation @ (start * step))
     return (nz, ny, nx), (x, y, z)
@@ -63,14 +64,16 @@ def resample_onto(density: DensityMap, like: DensityMap) -> DensityMap:
     return DensityMap(array, like.origin, like.step, like.rotation, density.name)
 
 
-def _resample_axes(density: DensityMap, shape, origin, step) -> np.ndarray:
+def _resample_axes(
+    density: DensityMap, shape: Sequence[int], origin: Sequence[float], step: Sequence[float]
+) -> np.ndarray:
     """Density (nz, ny, nx) on a grid with the axes of `density` and the given shape (zyx), origin and step (xyz)."""
     shift = density.rotation.T @ (np.asarray(origin) - density.origin)
     array = density.array
     for axis in range(3):  # of the array: z, y, x
         old, new = density.step[2 - axis], step[2 - axis]
         points = (shift[2 - axis] + new * np.arange(shape[axis])) / old
-        if len(points) == array.shape[axis] and np.abs(points - np.arange(len(points))).max() < ALIGNED:
+        if len(points) == array.shape[axis] and np.abs(points - np.arange(len(points))).max() < WHOLE:
             continue
         array = _apply(_matrix(points, array.shape[axis], max(1.0, new / old)), array, axis)
     return array
@@ -88,7 +91,7 @@ def _matrix(points: np.ndarray, size: int, stretch: float) -> sparse.csr_matrix:
     window = np.i0(KAISER_BETA * np.sqrt(np.clip(1 - (x / HALF_WIDTH) ** 2, 0, 1))) * (np.abs(x) < HALF_WIDTH)
     weights = np.sinc(x) * window
     weights /= weights.sum(axis=1, keepdims=True)
-    weights[(points < -stretch - ALIGNED) | (points > size - 1 + stretch + ALIGNED)] = 0
+    weights[(points < -stretch - WHOLE) | (points > size - 1 + stretch + WHOLE)] = 0
     rows = np.repeat(np.arange(len(points)), columns.shape[1])
     columns = np.clip(columns, 0, size - 1)
     return sparse.csr_matrix((weights.ravel().astype(np.float32), (rows, columns.ravel())), (len(points), size))

@@ -94,6 +94,8 @@ def limit(
         (resolution, sigma) pairs, Å, as for `blur_for`; an empty one leaves the prediction as it is.
     resolution
         Of the input, Å; found by `agreement_resolution` if it is not given.
+    step
+        Voxel size, Å.
 
     Returns
     -------

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 EMPTY = 0.02  # network units (1 is strong density): values within this of zero are no density
 NOISE_LIMIT = 0.15  # network units; whatever the noise, a mean density above this is never left out
-NOISE_DEVIATIONS = 5
+NOISE_DEVIATIONS = 5  # above zero, where density begins in a box that noise fills
 NOISE_WINDOW = 5  # voxels over which density is averaged before it is told from noise
 GRANULE = 8  # voxels; tiles that are multiples of this waste nothing in networks that halve their grid
 
@@ -157,7 +157,7 @@ def _density(array: np.ndarray) -> np.ndarray:
 
 def _deviation(array: np.ndarray) -> float:
     """Standard deviation of solvent noise, from the median distance to zero of a sample: zero in a masked map."""
-    return float(np.median(np.abs(array[::2, ::2, ::2]))) / 0.6745
+    return float(np.median(np.abs(array[::2, ::2, ::2]))) / 0.6745  # that of Gaussian noise, in standard deviations
 
 
 def chosen(mask: np.ndarray) -> Iterator[tuple[int, int, int]]:
@@ -199,7 +199,9 @@ def blend(out: np.ndarray, tile: np.ndarray, tiles: Plan, index: tuple[int, int,
     out[there] += tile[here] * (wz[:, None, None] * wy[:, None] * wx)
 
 
-def _overlap(shape, tiles: Plan, index) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _overlap(
+    shape: tuple[int, ...], tiles: Plan, index: tuple[int, int, int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Where tile `index` meets an array of `shape`: slices of the array, and of the tile."""
     there, here = [], []
     for length, size, starts, n in zip(shape, tiles.size, tiles.starts, index, strict=True):

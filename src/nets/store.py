@@ -23,6 +23,8 @@ FOLDER = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT = "unet"
 SUFFIX = ".safetensors"
 METADATA_KEY = "superem"
+#: Longest header, bytes, that the format allows.
+LONGEST_HEADER = 100_000_000
 
 
 class WeightsError(ValueError):
@@ -102,7 +104,7 @@ def read_card(path: str | Path) -> Card:
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if not 0 < length <= 100_000_000:
+            if not 0 < length <= LONGEST_HEADER:
                 raise ValueError("no safetensors header")
             header = json.loads(file.read(length))
         stored = json.loads(header["__metadata__"][METADATA_KEY])
@@ -161,7 +163,7 @@ def load(name_or_path: str = DEFAULT) -> Model:
         network.load_state_dict(load_file(str(path)))
     except SafetensorError as error:
         raise WeightsError(f"{path} is damaged: {error}.") from error
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         first = str(error).splitlines()[0].rstrip(":. ")
         raise WeightsError(f'{path} does not fit the architecture "{card.architecture}" it names: {first}.') from error
     return Model(network.eval(), card, hashlib.sha256(path.read_bytes()).hexdigest())

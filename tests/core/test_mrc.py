@@ -199,6 +199,16 @@ def test_rotation_survives_as_chimerax_writes_it(tmp_path, array):
     assert np.abs(read_mrc(tmp_path / "a.mrc").rotation - rotation).max() < 1e-6
 
 
+@pytest.mark.parametrize("values", [b"0 0 0 30", b"1 0 0", b"1 0 zero 30"])
+def test_rotation_that_is_none_is_said(tmp_path, array, values):
+    """A map in the wrong place would be worse."""
+    write_mrc(tmp_path / "a.mrc", DensityMap(array))
+    with mrcfile.open(tmp_path / "a.mrc", "r+") as file:
+        file.header.label[0] = b"Chimera rotation: " + values
+    with pytest.raises(MapError, match="gives no rotation"):
+        read_mrc(tmp_path / "a.mrc")
+
+
 def test_an_existing_file_is_replaced_whole_or_kept(tmp_path, array, monkeypatch):
     path = tmp_path / "a.mrc"
     write_mrc(path, DensityMap(array))

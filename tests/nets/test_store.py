@@ -53,14 +53,15 @@ def test_a_file_cut_short_is_refused(weights, keep):
         store.load(str(path))
 
 
-def test_weights_of_another_architecture_are_refused(weights):
+@pytest.mark.parametrize("options", [{"widths": [16, 16]}, {"norm": True, "depth": 3}, [8]])
+def test_weights_of_another_architecture_are_refused(weights, options):
     """The sentence names the architecture."""
     path = weights[0]
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     stored = json.loads(header["__metadata__"][store.METADATA_KEY])
-    stored["options"]["widths"] = [16, 16]
+    stored["options"] = {**stored["options"], **options} if isinstance(options, dict) else options
     header["__metadata__"][store.METADATA_KEY] = json.dumps(stored)
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
