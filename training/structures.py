@@ -47,10 +47,19 @@ ACIDIC_ENDS = {("ASP", "CG"), ("ASP", "OD1"), ("ASP", "OD2"), ("GLU", "CD"), ("G
 
 
 def read_atoms(path: str | Path) -> Atoms:
-    """Heavy atoms of the first model of a PDB or mmCIF file (.gz too); waters and hydrogens are left out."""
-    model = gemmi.read_structure(str(path))[0]
+    """Heavy atoms of the first model of a PDB or mmCIF file (.gz too), without waters.
+
+    All places of an atom are kept, each by its occupancy: so the density is that of the whole model. `metrics.read_atoms`
+    keeps one place, for scores are an atom's, and the waters, which a map shows.
+
+    Raises
+    ------
+    ValueError
+        If the file has no atoms.
+    """
+    structure = gemmi.read_structure(str(path))
     rows: list[tuple[float, ...]] = []
-    for number, chain in enumerate(model):
+    for number, chain in enumerate(structure[0] if len(structure) else ()):
         for residue in chain:
             if residue.is_water():
                 continue

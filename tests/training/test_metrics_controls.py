@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from superem.core.density import DensityMap
 
-from training import baselines
+from training import baselines, structures
 from training.metrics import Reference, evaluate_map, read_atoms
 from training.metrics.atoms import Atoms
 from training.metrics.cache import Cache, digest
@@ -255,8 +255,9 @@ def test_reading_atoms(tmp_path):
     assert atoms.volume == pytest.approx(atoms.mass.sum() * 1.21 * 1.07)  # whole, whatever the occupancy
     empty = tmp_path / "empty.pdb"
     empty.write_text("END\n")
-    with pytest.raises(ValueError, match="no atoms"):
-        read_atoms(empty)
+    for reader in (read_atoms, structures.read_atoms):
+        with pytest.raises(ValueError, match="no atoms"):
+            reader(empty)
 
 
 def test_cache_keeps_and_tells_apart(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
+from superem.core.density import DensityMap
 
 #: Protein and nucleic-acid backbone, as Q-score's authors count it.
 BACKBONE = frozenset("N CA C O OXT P OP1 OP2 O5' C5' C4' O4' C3' O3' C2' O2' C1'".split())
@@ -56,7 +57,7 @@ class Atoms:
 
     @property
     def volume(self) -> float:
-        """Volume of the molecule in Å³: 1.21 Å³ a dalton, and the hydrogens (7 % of a protein's mass).
+        """Volume of the molecule in Å³: 1.21 Å³ a dalton, hydrogens included (7 % more than the mass of the heavy atoms).
 
         An atom of partial occupancy takes its whole place: of alternative conformations one is read, and depositors of
         maps write occupancies for what moves.
@@ -93,15 +94,16 @@ def read_atoms(path: str | Path) -> Atoms:
     return Atoms(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def to_gemmi(atoms: Atoms, cell: tuple[float, float, float], origin: np.ndarray) -> gemmi.Structure:
-    """Put atoms into a P1 cell of edges `cell` (Å) whose corner lies at `origin` (xyz, Å)."""
+def to_gemmi(atoms: Atoms, like: DensityMap) -> gemmi.Structure:
+    """Put atoms into a P1 cell as large as the box of `like`, whose first voxel lies at the cell's corner."""
     structure = gemmi.Structure()
-    structure.cell = gemmi.UnitCell(*cell, 90, 90, 90)
+    x, y, z = (n * s for n, s in zip(like.shape[::-1], like.step, strict=True))
+    structure.cell = gemmi.UnitCell(x, y, z, 90, 90, 90)
     structure.spacegroup_hm = "P 1"
     chain = gemmi.Chain("A")
     residue = gemmi.Residue()
     residue.name, residue.seqid = "UNK", gemmi.SeqId("1")
-    for xyz, element, b_iso, occupancy in zip(atoms.xyz - origin, atoms.element, atoms.b_iso, atoms.occupancy,
+    for xyz, element, b_iso, occupancy in zip(atoms.xyz - np.asarray(like.origin), atoms.element, atoms.b_iso, atoms.occupancy,
                                               strict=True):
         atom = gemmi.Atom()
         atom.name, atom.element = element, gemmi.Element(element)

@@ -21,8 +21,7 @@ PROBE, SHRINK = 1.11, 0.9
 def molecule_mask(atoms: Atoms, like: DensityMap) -> np.ndarray:
     """Voxels inside the molecule, bool, on the grid of `like`."""
     shape = like.array.shape
-    cell = tuple(n * s for n, s in zip(shape[::-1], like.step, strict=True))
-    structure = to_gemmi(atoms, cell, np.asarray(like.origin))
+    structure = to_gemmi(atoms, like)
     grid = gemmi.FloatGrid()
     grid.set_size(*shape[::-1])
     grid.set_unit_cell(structure.cell)

@@ -35,7 +35,7 @@ INNER = (slice(MARGIN, -MARGIN),) * 3
 #: Share of noise in the power at the stated resolution: half maps correlate by 0.143, so the whole map has a signal-to-noise
 #: ratio of 2 * 0.143 / (1 - 0.143) = 1/3 (Rosenthal and Henderson, J. Mol. Biol. 333, 721, 2003).
 NOISE_AT_RESOLUTION = 0.75
-#: A planted glycan is this strong beside the protein: glycans move more.
+#: A planted glycan is this strong beside the protein, with this B-factor in Å²: glycans move more.
 GLYCAN_STRENGTH = 0.7
 GLYCAN_B = 60.0
 
@@ -130,7 +130,7 @@ def without_domain(density: DensityMap, atoms: Atoms, gone: np.ndarray,
     -------
     map, and the voxels (bool) that are wholly solvent now and 4 Å or more from any atom that stays.
     """
-    limit = 12.0
+    limit = 12.0  # Å; more than all distances that are compared below
     to_gone = np.minimum(distance_to_atoms(density, atoms.xyz[gone], limit), limit)
     to_kept = np.minimum(distance_to_atoms(density, atoms.xyz[~gone], limit), limit)
     weight = soft_mask(to_gone, 3.0, 2.0) * soft_mask(to_gone - to_kept, -2.0, 2.0)
@@ -166,6 +166,15 @@ def with_glycan(density: DensityMap, atoms: Atoms, resolution: float) -> tuple[D
 
     It stands out from the atom that is furthest along a direction; of 64 directions, that with the least density where it goes.
     The box is widened by 20 voxels of solvent so that it fits.
+
+    Returns
+    -------
+    map, and the glycan's atoms.
+
+    Raises
+    ------
+    ValueError
+        If it fits in none of the directions.
     """
     wider = DensityMap(np.pad(density.array, 20, constant_values=np.median(density.array)),
                        density.positions(np.full(3, -20)), density.step, density.rotation, density.name)

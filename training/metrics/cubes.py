@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 SIZE = 25  # Å, and voxels of the 1 Å grid
-STRIDE = 6
+STRIDE = 6  # voxels, between neighbouring cubes
 
 
 def cube_starts(distance: np.ndarray, reach: float = 3.0) -> np.ndarray:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.fft import rfftn
 
-MASK_RADIUS = 3.0
-MASK_EDGE = 6.0
+MASK_RADIUS = 3.0  # Å
+MASK_EDGE = 6.0  # Å
 SHELL = 0.01  # 1/Å
 
 
@@ -24,7 +24,7 @@ def soft_mask(distance: np.ndarray, radius: float = MASK_RADIUS, edge: float = M
 def shell_correlation(a: np.ndarray, b: np.ndarray, s: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     """FSC of two sets of rfftn coefficients: (frequencies, correlations), shells of 0.01 1/Å up to Nyquist.
 
-    Coefficients on the planes that rfftn does not repeat count half as much as they should, alike in all three sums.
+    Pairs of conjugates of which rfftn keeps one count half as much as those of which it keeps both, alike in all three sums.
     """
     count = int(0.5 / step / SHELL)
     shell = np.minimum((s / SHELL).astype(int), count).ravel()

@@ -11,7 +11,7 @@ from ..density import SIGMA_PER_RESOLUTION, gaussian_density, hr_resolution
 from .atoms import Atoms, to_gemmi
 from .grid import spatial_frequency
 
-#: Added to all B-factors while atoms are put on the grid, and divided out after, so that a 1 Å grid suffices.
+#: Å², added to all B-factors while atoms are put on the grid, and divided out after, so that a 1 Å grid suffices.
 BLUR = 80.0
 
 
@@ -30,8 +30,7 @@ def model_coefficients(atoms: Atoms, like: DensityMap) -> np.ndarray:
     the grid's Nyquist frequency, zero beyond.
     """
     shape = like.array.shape
-    cell = tuple(n * s for n, s in zip(shape[::-1], like.step, strict=True))
-    structure = to_gemmi(atoms, cell, np.asarray(like.origin))
+    structure = to_gemmi(atoms, like)
     calculator = gemmi.DensityCalculatorE()
     calculator.blur = BLUR
     calculator.set_grid_cell_and_spacegroup(structure)

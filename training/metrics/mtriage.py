@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 from superem.core.density import DensityMap
 from superem.core.mrc import write_mrc
 
@@ -46,9 +45,8 @@ def mtriage(
         jobs = []
         for number, (density, atoms, resolution) in enumerate(maps):
             stem = Path(folder) / str(number)
-            cell = tuple(n * s for n, s in zip(density.shape[::-1], density.step, strict=True))
             write_mrc(stem.with_suffix(".mrc"), DensityMap(density.array, step=density.step))
-            to_gemmi(atoms, cell, np.asarray(density.origin)).write_pdb(str(stem.with_suffix(".pdb")))
+            to_gemmi(atoms, density).write_pdb(str(stem.with_suffix(".pdb")))
             jobs.append({"map": f"{stem}.mrc", "model": f"{stem}.pdb", "resolution": resolution, "q": qscore})
         if not jobs:
             return

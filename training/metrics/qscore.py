@@ -15,11 +15,11 @@ from superem.core.density import DensityMap
 from .atoms import Atoms
 from .grid import sample
 
-SIGMA = 0.6
-RADII = np.arange(21) * 0.1
-POINTS = 8
-CLEARANCE = 0.9
-CANDIDATES = (8, 16, 32, 64, 128)
+SIGMA = 0.6  # Å
+RADII = np.arange(21) * 0.1  # Å
+POINTS = 8  # at each radius
+CLEARANCE = 0.9  # times the radius: no other atom is nearer to a point
+CANDIDATES = (8, 16, 32, 64, 128)  # points that are tried in turn
 
 
 def spiral(count: int) -> np.ndarray:

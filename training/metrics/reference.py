@@ -114,6 +114,11 @@ def evaluate_map(density: DensityMap, reference: Reference, before: dict | None 
     -------
     dict of floats: fsc05, fsc0143 (Å), q, q_backbone, cc_mask, cc_box, rscc, cube, cube_mean (mean correlations, plain
     and about the mean), improved, improved_mean (fractions, if `before` is given); and `cubes`, two lists.
+
+    Raises
+    ------
+    MapError
+        If the map is of another shape than the reference.
     """
     if density.array.shape != reference.hr.array.shape:
         raise MapError("The map is not on the grid that its reference was prepared for.")
