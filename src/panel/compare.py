@@ -11,9 +11,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from chimerax.core.commands import run
 
-from ..core.density import DensityMap
+from ..core.density import DensityMap, crop
 from ..core.levels import enclosed_volume, level_for_volume
 from ..volumes import FILE_SUFFIXES, contoured_volume, density_of, level_enclosing, stem
 
@@ -122,20 +123,30 @@ class Pair:
         """Volume in Å³ inside the lowest contour of `before`; None where there is no contour."""
         if not self.contoured:
             return None
-        return contoured_volume(_density(self.before), _level(self.before)) or None
+        return contoured_volume(self._densities()[0], _level(self.before)) or None
 
     def enclose(self, volume: float) -> None:
-        """Contour both maps, wherever they are shown, so that each as a whole encloses `volume` Å³.
+        """Contour both maps so that each encloses `volume` Å³.
 
         ChimeraX's own encloseVolume counts what is shown of a map, which may be a part of one and the whole of the other.
         """
-        levels = [level_enclosing(_density(v), volume, _level(v), NEAR)[0] for v in self.maps]
+        levels = [level_enclosing(density, volume, _level(v), NEAR)[0]
+                  for v, density in zip(self.maps, self._densities(), strict=True)]
         self._run("; ".join(f"volume #{v.id_string} level {level:.6g}" for v, level in zip(self.maps, levels, strict=True)))
 
     def preview_enclose(self, factor: float) -> None:
         """Contour both maps so that each encloses about `factor` times as much as it does, quickly and without a command."""
         for each in self.maps:
             each.set_parameters(surface_levels=[_quick_level(each, factor)])
+
+    def _densities(self) -> tuple[DensityMap, DensityMap]:
+        """Density of both; of `before` what lies in the box of `after`, which may be a super-resolved part of it."""
+        before, after = (density_of(v, _every(v, CONTOURED)) for v in self.maps)
+        ends = before.indices(after.positions(np.array([(0, 0, 0), np.subtract(after.shape[::-1], 1)])))
+        overlap = np.all(ends[1] >= 1) and np.all(ends[0] <= np.subtract(before.shape[::-1], 2))
+        if overlap and np.allclose(before.rotation, after.rotation):
+            before = crop(before, after)
+        return before, after
 
     def _run(self, command: str) -> None:
         run(self.session, command)
@@ -148,10 +159,6 @@ def volume_at(place: float, middle: float) -> float:
 
 def _level(volume: Any) -> float:
     return min(s.level for s in volume.surfaces)
-
-
-def _density(volume: Any) -> DensityMap:
-    return density_of(volume, _every(volume, CONTOURED))
 
 
 def _every(volume: Any, most: int) -> int:

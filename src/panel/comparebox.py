@@ -164,6 +164,7 @@ class CompareBox(QGroupBox):
         if self.beside.isChecked() and (pair := self.pair) is not None:
             pair.side_by_side()
             self._tiled = pair
+            self._set_quietly(self.blend, STEPS)  # both are opaque now
         else:
             self.lay_together()
 

@@ -101,13 +101,35 @@ def test_level_of_a_map_that_is_shown_in_part(pair):
     assert contoured_volume(density_of(pair.before), pair.before.surfaces[0].level) == pytest.approx(wanted, rel=0.01)
 
 
+def test_level_of_a_part(pair):
+    """Beside the super-resolved map of a part, only that part of the input counts; maps elsewhere count as they are."""
+    from chimerax.superem.core.density import crop
+    from chimerax.superem.panel.compare import Pair
+    from chimerax.superem.volumes import contoured_volume, density_of
+
+    matrix, step = pair.before.full_matrix(), 1.2
+    part = add_map(pair.session, matrix[12:30, 8:26, 10:32] ** 2, origin=(10 * step, 8 * step, 12 * step))
+    part.set_parameters(surface_levels=[0.3])
+    cut = Pair(pair.before, part)
+    wanted = cut.enclosed_volume()
+    assert wanted < 0.9 * pair.enclosed_volume()
+    cut.enclose(wanted / 2)
+    within = crop(density_of(pair.before), density_of(part))
+    for density, volume in ((within, pair.before), (density_of(part), part)):
+        assert contoured_volume(density, volume.surfaces[0].level) == pytest.approx(wanted / 2, rel=0.01)
+    far = add_map(pair.session, matrix, origin=(-500, 0, 0))
+    far.set_parameters(surface_levels=[0.3])
+    pair.before.set_parameters(surface_levels=[0.3])
+    assert Pair(pair.before, far).enclosed_volume() == pair.enclosed_volume()
+
+
 def test_levels_of_a_large_map(pair, monkeypatch):
     """Of a map that is large a part of the voxels is contoured, and the volume is still about the same."""
     from chimerax.superem.panel import compare
 
     whole = pair.enclosed_volume()
     monkeypatch.setattr(compare, "CONTOURED", pair.before.full_matrix().size / 8)
-    assert compare._density(pair.before).shape == (20, 18, 22)
+    assert pair._densities()[0].shape == (20, 18, 22)
     assert pair.enclosed_volume() == pytest.approx(whole, rel=0.05)
 
 

@@ -268,9 +268,12 @@ def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
 
     commands = []
     monkeypatch.setattr(Pair, "_run", lambda _pair, command: commands.append(command))
+    tool.compare.blend.setValue(70)
     tool.compare.beside.click()
+    assert tool.compare.blend.value() == tool.compare.blend.maximum(), "both are opaque, and the slider says otherwise"
+    commands.clear()
     tool.compare.flip.click() if name == "flip" else tool.compare.blend.setValue(40)
-    assert commands[1].startswith("tile off") and not tool.compare.beside.isChecked()
+    assert commands[0].startswith("tile off") and not tool.compare.beside.isChecked()
 
 
 def test_torch_is_not_loaded_by_opening(tmp_path):
