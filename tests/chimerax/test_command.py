@@ -75,33 +75,6 @@ def test_image_style(run, session, volume, weights):
         assert share[1] == pytest.approx(share[0], rel=0.02)
 
 
-@pytest.mark.parametrize("options", ["", "grid input", "subregion 3,2,1,24,26,30"])
-def test_reliability(run, session, volume, weights, options):
-    """The result is coloured by a second map, hidden, of the Q-score to expect, on the same grid; a new level is coloured too."""
-    from chimerax.map import Volume
-
-    result = run(f"superem #1 model {weights} reliability true {options}")
-    expected = next(m for m in session.models.list(type=Volume) if m.name == "blobs superem expected Q")
-    assert not expected.display and result.display
-    assert expected.data.size == result.data.size
-    assert np.allclose(expected.scene_position.matrix, result.scene_position.matrix)
-    assert np.allclose(expected.data.origin, result.data.origin) and np.allclose(expected.data.step, result.data.step)
-    q = expected.full_matrix()
-    assert q.min() > -1e-3 and 0.1 < q.max() < 0.6
-    surface = result.surfaces[0]
-    assert len(np.unique(surface.vertex_colors, axis=0)) > 3
-    result.set_parameters(surface_levels=[1.3 * surface.level])
-    result.update_drawings()
-    assert len(surface.vertex_colors) == len(surface.vertices)
-    assert expected.id_string in session.log.text("info").split("expected Q")[1][:10]
-
-
-def test_reliability_of_an_image_has_no_surface_to_colour(run, session, volume, weights):
-    volume.set_display_style("image")
-    run(f"superem #1 model {weights} reliability true")
-    assert any(m.name == "blobs superem expected Q" for m in session.models.list())
-
-
 def test_keywords(run, session, volume, weights):
     """modelId, hideMaps, grid, tiling, rotations and batchSize do what they say."""
     result = run(f"superem #1 model {weights} modelId 7 hideMaps true grid input tiling fast rotations 4 batchSize 2 device cpu")
