@@ -95,20 +95,18 @@ def instead_of(failed: Device, request: str) -> Device | None:
 
 def _why_best(device: Device) -> str:
     if device.name.startswith("cuda"):
-        return "the first NVIDIA GPU"
+        return "the first GPU"
     return "the Apple GPU of this Mac" if device.name == "mps" else _why_no_cuda()
 
 
 def _why_no_cuda() -> str:
     """Say why no NVIDIA GPU can be used, and what mends it."""
-    torch = import_torch()
-    built_for_gpu = torch.version.cuda is not None or getattr(torch.version, "hip", None) is not None
     if not has_nvidia_driver():
-        return "no GPU was found on this machine"
-    if built_for_gpu:
-        return ("PyTorch cannot use the NVIDIA GPU of this machine; update its driver, "
-                f"which must support CUDA {torch.version.cuda}")
-    return f"this machine has an NVIDIA GPU but the PyTorch installed here is a CPU-only build; {_replace_torch()}"
+        return "no NVIDIA GPU was found on this machine"
+    cuda = import_torch().version.cuda
+    if cuda is None:  # built for the CPU alone, or for AMD's GPUs
+        return f"this machine has an NVIDIA GPU but the PyTorch installed here was not built for it; {_replace_torch()}"
+    return f"PyTorch cannot use the NVIDIA GPU of this machine; update its driver, which must support CUDA {cuda}"
 
 
 def _replace_torch() -> str:
