@@ -1,6 +1,6 @@
 """How close simulated maps are to deposited ones: spectra, densities, local agreement with the model, and a classifier.
 
-    python -m training.realism --data ../shared/data --out docs/images/realism.png
+    python -m training.realism --data ../data --out docs/images/realism.png
 
 Deposited maps are those of the train split within the simulator's range of resolutions, resampled to 1 Å and
 normalised, nothing else; validation maps are not read. Both kinds go through the same functions. Prints a table
@@ -264,6 +264,8 @@ def main() -> None:
     parser.add_argument("--cubes", type=int, default=24, help="cubes a simulated map; three times as many a deposited one")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.count < 20:
+        parser.error("--count: at least 20 simulated maps are needed, since some stand in for the deposited ones")
     rng = np.random.default_rng(options.seed)
     real = deposited(options.data / "maps")
     fake = simulated(rng, load_structures(options.data / "structures", Path("build/structures.npz")), options.count)
