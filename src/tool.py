@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from chimerax.core.commands import run
@@ -16,6 +17,7 @@ from .settings import panel_settings
 
 ESTIMATE_AFTER = 400  # ms without a change of choices
 SETTLED_AFTER = 250  # ms, for new rows of the panel, and a Volume Viewer that opens above it, to find their places
+KEPT_IN_SIGHT = 2.0  # s, for the Volume Viewer to grow with a new map, which is only then; later the user may look elsewhere
 OPENED_AFTER = 1000  # ms, for the window to give the panel its place
 OPENED_LINES = 20  # of text that the panel gets room for when it opens, however crowded the side of the window is
 LEAST_LINES = 8  # and keeps: the Volume Viewer grows with every map, and the window must not outgrow the screen with it
@@ -36,6 +38,7 @@ class SuperEMTool(ToolInstance):
 
         self._asked: Any = None  # what the estimate is being made for
         self._answered: Any = None  # and what the one that is shown was made for
+        self._wanted_until = 0.0
         self._settings = panel_settings(session)
         self._devices = Foreteller(session.ui.thread_safe, self._devices_found)
         self._foreteller = Foreteller(session.ui.thread_safe, self._foretold)
@@ -112,6 +115,7 @@ class SuperEMTool(ToolInstance):
             timer.setInterval(wait)
             timer.timeout.connect(action)
         self._opener.start()
+        scroll.verticalScrollBar().rangeChanged.connect(lambda *_: self._places_changed())
         self.form.changed.connect(self._choices_changed)
 
     def _keep_lines(self, count: int) -> None:
@@ -156,7 +160,12 @@ class SuperEMTool(ToolInstance):
     def _bring(self, *widgets: Any) -> None:
         """Scroll until these are in sight, the last one above all, once their places are settled."""
         self._wanted = widgets
+        self._wanted_until = time.monotonic() + KEPT_IN_SIGHT
         self._bringer.start()
+
+    def _places_changed(self) -> None:
+        if time.monotonic() < self._wanted_until:
+            self._bringer.start()
 
     def _brought(self) -> None:
         for widget in self._wanted:
