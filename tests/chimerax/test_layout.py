@@ -15,6 +15,7 @@ def test_what_matters_is_in_sight(tool, volume):
     tool.form.advanced.setChecked(True)
     area = tool.tool_window.ui_area
     area.resize(area.minimumSizeHint())
+    assert wait(tool.session, lambda: area.minimumSizeHint().height() < area.height() - 60, 5)
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
     assert not in_sight(tool.compare.save)
     tool.form.set_choices(type(tool.form.choices)("cpu", tool.form.choices.model, "paper"))
