@@ -147,7 +147,7 @@ def load(name_or_path: str = DEFAULT) -> Model:
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, or does not fit the architecture that it names.
+        If the file is missing, damaged, does not fit the architecture that it names, or holds no generator.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -156,6 +156,8 @@ def load(name_or_path: str = DEFAULT) -> Model:
 
     path = find(name_or_path)
     card = read_card(path)
+    if card.architecture == "discriminator":
+        raise WeightsError(f"{path} holds a discriminator, which judges maps and makes none.")
     if card.normalisation not in NORMALISATIONS:
         raise WeightsError(f'{path} needs a normalisation "{card.normalisation}" that this version does not have.')
     try:

@@ -69,6 +69,15 @@ def test_weights_of_another_architecture_are_refused(weights, options):
         store.load(str(path))
 
 
+def test_a_discriminator_is_refused(tmp_path):
+    """It is a network of ours, but makes no map."""
+    path = tmp_path / "critic.safetensors"
+    options = {"channels": 16}
+    store.save(path, nets.build("discriminator", **options), store.Card("critic", "discriminator", options, 32, 4, "robust"))
+    with pytest.raises(store.WeightsError, match="judges maps and makes none"):
+        store.load(str(path))
+
+
 def test_a_pickle_is_refused(tmp_path):
     """PyTorch's own files can run code, so they are never opened."""
     path = tmp_path / "weights.pt"
