@@ -78,9 +78,11 @@ def _positive(text: str) -> int:
 
 
 def _check_usage(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Find what is wrong with the output's name before hours are spent on its contents."""
+    """Find what is wrong with the output's name or level before hours are spent on its contents."""
     if args.input is None or args.output is None:
         parser.error("an input and an output file are needed")
+    if args.level is not None and not np.isfinite(args.level):
+        parser.error("the contour level must be a finite number")
     for path in filter(None, (args.output, args.reliability)):
         if path.suffix != ".mrc":
             parser.error(f"the output's name must end in .mrc, unlike {path}")

@@ -74,8 +74,8 @@ def choose(request: str = "auto") -> tuple[Device, str]:
     names = [d.name for d in devices]
     if request == "auto":
         return devices[0], _why_best(devices[0])
-    kind, _, number = request.partition(":")
-    if kind not in ("cuda", "mps", "cpu") or (number and not (kind == "cuda" and number.isdecimal())):
+    kind, colon, number = request.partition(":")
+    if kind not in ("cuda", "mps", "cpu") or (colon and not (kind == "cuda" and number.isdecimal())):
         raise DeviceError(f"There is no device {request!r}; choose auto, cuda, cuda:N, mps or cpu.")
     wanted = "cuda:0" if request == "cuda" else f"cuda:{int(number)}" if number else request
     if wanted in names:

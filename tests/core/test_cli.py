@@ -179,6 +179,7 @@ def test_wrong_usage_is_exit_code_2(folder, call, weights):
         (("in.mrc", "new.map"), "end in .mrc"),
         (("in.mrc", "in.mrc", "--overwrite"), "different files"),
         (("in.mrc", "new.mrc", "--rotations", "3"), "rotations"),
+        (("in.mrc", "new.mrc", "--level", "nan"), "finite number"),
         (("in.mrc", "new.mrc", "--batch-size", "0"), "0 is not a whole number of 1 or more"),
         (("in.mrc", "new.mrc", "--batch-size", "two"), "two is not a whole number of 1 or more"),
     ]:

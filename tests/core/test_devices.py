@@ -53,6 +53,7 @@ def test_devices_by_name(machine):
     ("mps", {"gpus": 1}, "Apple GPU"),
     ("gpu", {}, "choose auto, cuda"),
     ("cuda:x", {"gpus": 1}, "choose auto, cuda"),
+    ("cuda:", {"gpus": 1}, "choose auto, cuda"),
     ("cpu:1", {}, "choose auto, cuda"),
 ])
 def test_a_named_device_that_is_not_there_is_an_error(machine, request_, there, words):
