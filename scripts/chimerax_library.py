@@ -122,7 +122,7 @@ def _describe_library(shed: Any) -> None:
     from chimerax.core.toolshed.info import BundleInfo
 
     for package, name in (("core", "Core"), ("map", "Map"), ("graphics", "Graphics"), ("geometry", "Geometry"),
-                          ("std_commands", "StdCommands")):
+                          ("std_commands", "StdCommands"), ("surface", "Surface")):
         path = ("chimerax", package)
         if path not in shed._installed_packages:
             info = BundleInfo(f"ChimeraX-{name}", True, version="1.7.1", api_package_name=".".join(path), packages=[path])
@@ -136,12 +136,14 @@ def _register_library(session: Any) -> None:
     from chimerax.map import volumecommand
     from chimerax.map_filter import vopcommand
     from chimerax.std_commands import close, move, turn, usage
+    from chimerax.surface import colorcmds
 
     surface.bundle_api.initialize(session, None)
     volumecommand.register_volume_command(session.logger)
     vopcommand.register_volume_filtering_subcommands(session.logger)
     for module in (close, move, turn, usage, toolshed_commands):
         module.register_command(session.logger)
+    colorcmds.register_color_subcommand("color sample", session.logger)
 
 
 def _name_user_site(base: Path) -> None:

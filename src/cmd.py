@@ -24,7 +24,7 @@ from chimerax.core.errors import UserError
 from chimerax.map.mapargs import MapRegionArg, MapsArg, MapStepArg
 
 from .core.density import MapError
-from .core.predict import GRIDS, RESOLUTIONS, ROTATION_COUNTS
+from .core.predict import GRIDS, RESOLUTIONS, ROTATION_COUNTS, require_reliability
 from .core.tiles import PRESETS
 from .job import jobs
 from .nets.store import DEFAULT, WeightsError, bundled, find, read_card
@@ -42,6 +42,7 @@ def superem(
     batch_size: int | None = None,
     grid: str = "1A",
     resolution: float | None = None,
+    reliability: bool = False,
     subregion: Any = "all",
     step: Any = (1, 1, 1),
     model_id: tuple[int, ...] | None = None,
@@ -62,12 +63,14 @@ def superem(
         if session.models.have_id(model_id):
             raise UserError(f"Model #{'.'.join(map(str, model_id))} exists already; choose another modelId.")
     try:  # now, not once the job's turn has come
-        read_card(find(model))
+        card = read_card(find(model))
+        if reliability:
+            require_reliability(card)
         for volume in volumes:
             check_kind(volume)
     except (MapError, WeightsError) as error:
         raise UserError(str(error)) from error
-    settings = Settings(device, model, tiling, int(rotations), batch_size, grid, resolution)
+    settings = Settings(device, model, tiling, int(rotations), batch_size, grid, resolution, reliability)
     for volume in filter(is_result, volumes):
         session.logger.warning(f"{label(volume)} is itself a super-resolved map, an estimate; "
                                "run superem on the original.")
@@ -147,6 +150,7 @@ superem_desc = CmdDesc(
         ("batch_size", Bounded(IntArg, min=1, max=4096)),
         ("grid", _one_of(GRIDS)),
         ("resolution", Bounded(FloatArg, min=RESOLUTIONS[0], max=RESOLUTIONS[1])),
+        ("reliability", BoolArg),
         ("subregion", MapRegionArg),
         ("step", MapStepArg),
         ("model_id", ModelIdArg),

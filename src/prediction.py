@@ -37,6 +37,7 @@ class Settings:
     batch_size: int | None = None
     grid: str = "1A"  # or "input"
     resolution: float | None = None  # Å, of the map
+    reliability: bool = False  # whether to tell what Q-score is to be expected where
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,12 @@ def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Me
     enhanced = enhance(
         seen, model, tiling=settings.tiling, device=settings.device,
         batch_size=settings.batch_size, rotations=settings.rotations, grid=settings.grid,
-        resolution=settings.resolution, progress=progress,
+        resolution=settings.resolution, reliability=settings.reliability, progress=progress,
     )
-    return enhanced if seen is part else replace(enhanced, density=crop(enhanced.density, part))
+    if seen is part:
+        return enhanced
+    q = enhanced.reliability and crop(enhanced.reliability, part)
+    return replace(enhanced, density=crop(enhanced.density, part), reliability=q)
 
 
 def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> tuple[Any, list[str]]:
@@ -147,6 +151,10 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
         *(f"Level {old:.4g} became {new:.4g}: both enclose {volume:,.0f} Å³." for old, new, volume in levels),
         CAUTION,
     ]
+    if enhanced.reliability:
+        expected = volumes.open_expected_q(session, enhanced.reliability, result)
+        lines.insert(-1, f"{volumes.label(expected)}: the Q-score to expect of a right model at each place, by which "
+                         f"{volumes.label(result)} is coloured.")
     session.logger.info("\n".join(lines))
     if report.doubt:
         session.logger.warning(report.doubt)

@@ -19,6 +19,9 @@ CONTEXT = 20.0
 #: Of these two the new map takes the one that is farther from its input's colour.
 COLORS = ((0.33, 0.60, 0.85, 1.0), (0.93, 0.69, 0.25, 1.0))
 
+#: Colours of expected Q-scores: nothing to be believed in red, a map of 2 to 3 Å in blue.
+Q_PALETTE = "0.1,#b2182b:0.3,#ef8a62:0.5,#f7f7f7:0.7,#2166ac"
+
 
 def label(volume: Any) -> str:
     """Return a map's name and number, by which the user tells it from others of that name."""
@@ -110,6 +113,28 @@ def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = No
     volume.copy_settings_from(
         source, copy_region=False, copy_colors=False, copy_thresholds=False, copy_style=False, copy_xform=False)
     volume.scene_position = source.scene_position  # the input may be part of a group that has been moved
+    return volume
+
+
+def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
+    """Open a map of the Q-score to expect as a hidden Volume that lies on `result`, and colour the surfaces of that by it."""
+    from chimerax.core.commands import run
+    from chimerax.map import volume_from_grid_data
+    from chimerax.map_data import ArrayGridData
+
+    grid = ArrayGridData(density.array, density.origin, density.step, result.data.cell_angles, density.rotation,
+                         symmetries=result.data.symmetries, name=f"{result.name} expected Q")
+    # ChimeraX gives a map that has no colour yet one that waits to be drawn; where it is hidden it waits for ever, and
+    # ChimeraX 1.7 stumbles over it once it is closed.
+    grid.rgba = (0.7, 0.7, 0.7, 1.0)
+    volume = volume_from_grid_data(grid, session, open_model=False, show_dialog=False)
+    volume.display = False
+    session.models.add([volume])
+    volume.scene_position = result.scene_position
+    result.update_drawings()  # colours are the vertices', which are made at the next frame at the latest
+    if any(s.vertices is not None and len(s.vertices) for s in result.surfaces):
+        key = " key true" if session.ui.is_gui else ""
+        run(session, f"color sample #{result.id_string} map #{volume.id_string} palette {Q_PALETTE}{key}")
     return volume
 
 

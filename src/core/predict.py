@@ -20,7 +20,7 @@ from .runner import ROTATION_COUNTS, Runner, default_batch
 from .sharpness import limit
 
 if TYPE_CHECKING:
-    from ..nets.store import Model
+    from ..nets.store import Card, Model
 
 Progress = Callable[[int, int], "bool | None"]
 
@@ -133,8 +133,8 @@ def enhance(
         raise MapError(f"A resolution of {resolution:g} Å is not between {RESOLUTIONS[0]:g} and {RESOLUTIONS[1]:g} Å.")
     check(density)
     card = model.card
-    if reliability and not card.reliability:
-        raise MapError(f"The model {card.name} does not tell where it is reliable: its weights file has no table for that.")
+    if reliability:
+        require_reliability(card)
     cutting = tiles.tiling_for(tiling, card.tile, card.margin)
     chosen, reason = choose(device)
     require_memory(density, grid)
@@ -179,6 +179,18 @@ def _placed(array: np.ndarray, small: DensityMap, density: DensityMap, grid: str
     return replace(result, name=f"{density.name} {suffix}")
 
 
+def require_reliability(card: Card) -> None:
+    """Refuse a model of which nobody measured where it is reliable.
+
+    Raises
+    ------
+    MapError
+        If its card has no table for that.
+    """
+    if not card.reliability:
+        raise MapError(f"The model {card.name} does not tell where it is reliable: its weights file has no table for that.")
+
+
 def doubt_of(found: float | None, given: float | None = None) -> str | None:
     """Why a result is not to be trusted, in one sentence, by the resolution (Å) that was found or given; None if it may be."""
     if found is None or found <= COARSEST:
@@ -204,12 +216,9 @@ def _run(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runner, 
     """Prediction for an array (nz, ny, nx), both in network units; zero where `mask` leaves tiles out."""
     wanted = list(tiles.chosen(mask))
     mirror = tiles.noisy(array)
-    turns = runner.rotations
-    done, total = 0, len(wanted) * turns
+    done, total = 0, len(wanted) * runner.rotations
 
-    def tick(count: int = 0) -> None:
-        nonlocal done
-        done += count
+    def tick() -> None:
         if progress is not None and progress(done, total) is False:
             raise Cancelled("The work was cancelled.")
 
@@ -218,15 +227,14 @@ def _run(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runner, 
     start = 0
     while start < len(wanted):
         part = wanted[start : start + runner.batch_size]
-        before = done
         predicted = runner(np.stack([tiles.cut(array, plan, index, mirror) for index in part]), tick)
         if predicted is None:  # memory ran out; the batch size has been halved
-            done = before
             continue
         for tile, index in zip(predicted, part, strict=True):
             tiles.blend(out, tile, plan, index)
         start += len(part)
-        tick(len(part) * turns - (done - before))
+        done = start * runner.rotations
+        tick()
     if not np.isfinite(out).all():
         raise MapError("The model gave values that are not numbers; its weights file may be damaged.")
     return out

@@ -67,7 +67,8 @@ def weights(chimerax, tmp_path_factory) -> Path:
 
     path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
     options = {"widths": (4, 8), "depths": (1, 1)}  # a fresh UNet adds nothing to its input
-    save(path, network("unet", **options), Card("identity", "unet", options, 32, 4, "robust", "For tests."))
+    save(path, network("unet", **options), Card("identity", "unet", options, 32, 4, "robust", "For tests.",
+                                                reliability=[[0, 0], [2, 0.6]]))
     return path
 
 

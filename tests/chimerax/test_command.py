@@ -5,6 +5,7 @@ import html
 import numpy as np
 import pytest
 
+from chimerax_library import draw_frame
 from made_maps import add_map
 
 
@@ -73,6 +74,34 @@ def test_image_style(run, session, volume, weights):
         assert weight == new_weight
         share = [float((v.full_matrix() >= t).mean()) for v, t in ((volume, old), (result, new))]
         assert share[1] == pytest.approx(share[0], rel=0.02)
+
+
+@pytest.mark.parametrize("options", ["", "grid input", "subregion 3,2,1,24,26,30"])
+def test_reliability(run, session, volume, weights, options):
+    """The result is coloured by a second map, hidden, of the Q-score to expect, on the same grid; a new level is coloured too."""
+    from chimerax.map import Volume
+
+    result = run(f"superem #1 model {weights} reliability true {options}")
+    expected = next(m for m in session.models.list(type=Volume) if m.name == "blobs superem expected Q")
+    assert not expected.display and result.display
+    assert expected.data.size == result.data.size
+    assert np.allclose(expected.scene_position.matrix, result.scene_position.matrix)
+    assert np.allclose(expected.data.origin, result.data.origin) and np.allclose(expected.data.step, result.data.step)
+    q = expected.full_matrix()
+    assert q.min() > -1e-3 and 0.1 < q.max() < 0.6
+    surface = result.surfaces[0]
+    assert len(np.unique(surface.vertex_colors, axis=0)) > 3
+    result.set_parameters(surface_levels=[1.3 * surface.level])
+    result.update_drawings()
+    assert len(surface.vertex_colors) == len(surface.vertices)
+    assert f"blobs superem expected Q #{expected.id_string}: the Q-score to expect" in session.log.text("note")
+
+
+def test_reliability_of_an_image_has_no_surface_to_colour(run, session, volume, weights):
+    volume.set_display_style("image")
+    draw_frame(session)
+    run(f"superem #1 model {weights} reliability true")
+    assert any(m.name == "blobs superem expected Q" for m in session.models.list())
 
 
 def test_keywords(run, session, volume, weights):
