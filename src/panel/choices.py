@@ -29,6 +29,7 @@ class Choices:
     rotations: str = "1"
     batch_size: int = 0  # as the device's memory allows
     resolution: float = 0.0  # Å; found from the map
+    reliability: bool = False
 
     def command(self, spec: str) -> str:
         """Return the `superem` command for the map that `spec` names ("#1")."""
@@ -45,6 +46,8 @@ class Choices:
             words.append(f"batchSize {self.batch_size}")
         if self.resolution:
             words.append(f"resolution {self.resolution:g}")
+        if self.reliability:
+            words.append("reliability true")
         return " ".join(words)
 
     def state(self) -> dict[str, Any]:

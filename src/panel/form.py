@@ -11,6 +11,7 @@ from chimerax.ui.widgets import ModelMenuButton
 from Qt.QtCore import QSize, Qt, QTimer, Signal
 from Qt.QtGui import QResizeEvent
 from Qt.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
@@ -74,6 +75,10 @@ class ChoicesForm(QWidget):
         region_label = QLabel("Regio&n")
         region_label.setBuddy(self._subregion)
         form.addRow(region_label, region)
+        self._reliability = QCheckBox("Colo&ur by reliability")
+        self._reliability.setToolTip("Colour the super-resolved map by the Q-score to expect of a right model at each place")
+        self._reliability.toggled.connect(self.changed)
+        form.addRow("", self._reliability)
 
         # Not ChimeraX's CollapsiblePanel: its style sheet keeps colour and size of the title, whatever the theme and the screen.
         self.advanced = QToolButton()
@@ -116,7 +121,8 @@ class ChoicesForm(QWidget):
             device=self._device.currentData(), model=self._chosen_model, tiling=self._tiling.currentData(),
             subregion=self._subregion.currentData(), grid=self._grid.currentData(),
             rotations=self._rotations.currentData(), batch_size=self._batch.value(),
-            resolution=DEFAULT.resolution if resolution == self._resolution.minimum() else max(resolution, RESOLUTIONS[0]))
+            resolution=DEFAULT.resolution if resolution == self._resolution.minimum() else max(resolution, RESOLUTIONS[0]),
+            reliability=self._reliability.isChecked())
 
     def set_choices(self, choices: Choices) -> None:
         """Make the form say `choices`; a device that is not known (yet) and a weights file are added to their menus."""
@@ -126,6 +132,7 @@ class ChoicesForm(QWidget):
         ):
             self._set(combo, value)
         self._batch.setValue(choices.batch_size)
+        self._reliability.setChecked(choices.reliability)
         self._resolution.setValue(choices.resolution)  # the default lies below the range
 
     def set_devices(self, devices: list[Any]) -> None:

@@ -9,7 +9,7 @@ def test_choices_are_remembered(tool, volume):
     """A panel that is opened anew says what the last one said."""
     from chimerax.superem.panel.choices import Choices
 
-    chosen = Choices("cpu", tool.form.choices.model, "fast", "shown", "input", "8", 2)
+    chosen = Choices("cpu", tool.form.choices.model, "fast", "shown", "input", "8", 2, reliability=True)
     tool.form.set_choices(chosen)
     tool.form.advanced.setChecked(True)
     tool.delete()

@@ -41,10 +41,10 @@ def test_run_composes_a_command(tool, volume, weights, monkeypatch):
     commands = []
     monkeypatch.setattr(module, "run", lambda _session, command: commands.append(command))
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
-    tool.form.set_choices(Choices("cpu", str(weights), "fast", "shown", "input", "4", 3, 3.5))
+    tool.form.set_choices(Choices("cpu", str(weights), "fast", "shown", "input", "4", 3, 3.5, True))
     tool.run_button.click()
     assert commands == [f"superem #{volume.id_string} device cpu model {weights} tiling fast subregion shown "
-                        "grid input rotations 4 batchSize 3 resolution 3.5"]
+                        "grid input rotations 4 batchSize 3 resolution 3.5 reliability true"]
 
 
 def test_run_makes_a_map_in_the_background(tool, volume, result):
