@@ -20,7 +20,7 @@ CONTEXT = 20.0
 COLORS = ((0.33, 0.60, 0.85, 1.0), (0.93, 0.69, 0.25, 1.0))
 
 #: Colours of expected Q-scores: nothing to be believed in red, a map of 2 to 3 Å in blue.
-Q_PALETTE = "0.1,#b2182b:0.3,#ef8a62:0.5,#f7f7f7:0.7,#2166ac"
+Q_COLORS = ((0.1, "#d73027"), (0.3, "#fdae61"), (0.5, "#ffffbf"), (0.7, "#4575b4"))
 
 
 def label(volume: Any) -> str:
@@ -133,8 +133,10 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
     volume.scene_position = result.scene_position
     result.update_drawings()  # colours are the vertices', which are made at the next frame at the latest
     if any(s.vertices is not None and len(s.vertices) for s in result.surfaces):
-        key = " key true" if session.ui.is_gui else ""
-        run(session, f"color sample #{result.id_string} map #{volume.id_string} palette {Q_PALETTE}{key}")
+        palette = ":".join(f"{q},{color}" for q, color in Q_COLORS)
+        run(session, f"color sample #{result.id_string} map #{volume.id_string} palette {palette}")
+        if session.ui.is_gui:  # not color's own option, which opens a tool and takes the right mouse button
+            run(session, "key " + " ".join(f"{color}:{q}" for q, color in Q_COLORS))
     return volume
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +68,9 @@ class Pair:
     def show_only(self, shown: Any) -> None:
         """Show one of both, opaque, and hide the other."""
         hidden = self.after if shown is self.before else self.before
-        self._run(f"hide #{hidden.id_string} models; show #{shown.id_string} models; "
-                  f"transparency {self.spec} 0 target s")
+        with self._colours_kept(0, 0):
+            self._run(f"hide #{hidden.id_string} models; show #{shown.id_string} models; "
+                      f"transparency {self.spec} 0 target s")
 
     def put_away(self) -> None:
         """Hide `after`, another result having taken its place."""
@@ -77,14 +80,33 @@ class Pair:
     def blend(self, percent: float) -> None:
         """Show both laid over each other: 0 is `before` alone, 100 `after` alone."""
         before, after = self.transparencies(percent)
-        self._run(f"show {self.spec} models; transparency #{self.before.id_string} {before:.0f} target s; "
-                  f"transparency #{self.after.id_string} {after:.0f} target s")
+        with self._colours_kept(before, after):
+            self._run(f"show {self.spec} models; transparency #{self.before.id_string} {before:.0f} target s; "
+                      f"transparency #{self.after.id_string} {after:.0f} target s")
 
     def preview_blend(self, percent: float) -> None:
         """Do what `blend` does without a command."""
-        for volume, transparency in zip(self.maps, self.transparencies(percent), strict=True):
-            volume.display = True
-            volume.set_transparency(round(255 * (100 - transparency) / 100))
+        transparencies = self.transparencies(percent)
+        with self._colours_kept(*transparencies):
+            for volume, transparency in zip(self.maps, transparencies, strict=True):
+                volume.display = True
+                volume.set_transparency(round(255 * (100 - transparency) / 100))
+
+    @contextmanager
+    def _colours_kept(self, *transparencies: float) -> Iterator[None]:
+        """Keep surfaces that another map colours so, as `color sample` does, while transparency (%) of both maps is changed.
+
+        ChimeraX forgets by what a surface is coloured, and at the next level paints it in one colour again.
+        """
+        pairs = zip(self.maps, transparencies, strict=True)
+        coloured = [(surface, surface.auto_recolor_vertices, transparency) for volume, transparency in pairs
+                    for surface in volume.surfaces if surface.auto_recolor_vertices is not None]
+        yield
+        for surface, recolour, transparency in coloured:
+            painter: Any = getattr(recolour, "__self__", None)  # it paints with a transparency of its own
+            if hasattr(painter, "transparency"):
+                painter.transparency = transparency or None
+            surface.auto_recolor_vertices = recolour
 
     @property
     def blended(self) -> int | None:
@@ -101,8 +123,9 @@ class Pair:
 
     def side_by_side(self) -> None:
         """Move both apart on the screen; dragging the mouse turns each about its own centre."""
-        self._run(f"show {self.spec} models; transparency {self.spec} 0 target s; "
-                  f"tile {self.spec} columns 2 spacingFactor 1.2")
+        with self._colours_kept(0, 0):
+            self._run(f"show {self.spec} models; transparency {self.spec} 0 target s; "
+                      f"tile {self.spec} columns 2 spacingFactor 1.2")
 
     def turn_alike(self) -> None:
         """Let dragging turn each about its own centre, as `tile` does; a session file does not keep it."""

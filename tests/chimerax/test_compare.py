@@ -25,6 +25,32 @@ def pair(session):
     return Pair(before, after)
 
 
+def test_a_map_coloured_by_another_stays_so(pair):
+    """Blending, flipping and levels, by preview and by command: colours stay those of the other map, transparent as asked for."""
+    from chimerax.core.commands import run
+
+    run(pair.session, f"color sample #{pair.after.id_string} map #{pair.before.id_string} palette 0,red:1,blue")
+
+    def colours():
+        draw_frame(pair.session)
+        surface = pair.after.surfaces[0]
+        assert len(surface.vertex_colors) == len(surface.vertices)
+        assert len(np.unique(surface.vertex_colors[:, :3], axis=0)) > 3
+        return surface.vertex_colors[:, 3]
+
+    for place in (60, 100):
+        pair.preview_blend(place)
+        pair.blend(place)
+        assert colours() == pytest.approx(255 * place / 100, abs=2)
+        pair.after.set_parameters(surface_levels=[0.2 + place / 1000])
+        assert colours() == pytest.approx(255 * place / 100, abs=4)
+    pair.blend(30)
+    pair.flip()
+    pair.flip()
+    pair.enclose(800)
+    assert colours() == pytest.approx(255)
+
+
 def test_flip(pair):
     """Flipping shows one map alone, then the other."""
     assert pair.flip() is pair.before
