@@ -131,6 +131,7 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
     volume.display = False
     session.models.add([volume])
     volume.scene_position = result.scene_position
+    _follow(volume, result)
     result.update_drawings()  # colours are the vertices', which are made at the next frame at the latest
     if any(s.vertices is not None and len(s.vertices) for s in result.surfaces):
         palette = ":".join(f"{q},{color}" for q, color in Q_COLORS)
@@ -138,6 +139,21 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
         if session.ui.is_gui:  # not color's own option, which opens a tool and takes the right mouse button
             run(session, "key " + " ".join(f"{color}:{q}" for q, color in Q_COLORS))
     return volume
+
+
+def _follow(volume: Any, leader: Any) -> None:
+    """Move a map along with another one, which is coloured where both lie; until one is closed, or the session is."""
+    from chimerax.core.models import MODEL_POSITION_CHANGED
+    from chimerax.core.triggerset import DEREGISTER
+
+    def moved(_name: str, model: Any) -> Any:
+        if volume.deleted or leader.deleted:
+            return DEREGISTER
+        if model is leader or leader in model.all_models():  # it, or a group that it is in
+            volume.scene_position = leader.scene_position
+        return None
+
+    volume.session.triggers.add_handler(MODEL_POSITION_CHANGED, moved)
 
 
 def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[float, float, float]]:

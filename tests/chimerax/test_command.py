@@ -97,6 +97,28 @@ def test_reliability(run, session, volume, weights, options):
     assert f"blobs superem expected Q #{expected.id_string}: the Q-score to expect" in session.log.text("note")
 
 
+def test_reliability_follows_the_result(run, session, volume, weights):
+    """A result that is moved, alone or side by side with its input, is coloured as before at the next level, too."""
+    from chimerax.geometry import translation
+
+    result = run(f"superem #1 model {weights} reliability true")
+    expected = next(m for m in session.models.list() if m.name == "blobs superem expected Q")
+    level = result.surfaces[0].level
+
+    def colours_at(new_level):
+        result.set_parameters(surface_levels=[new_level])
+        draw_frame(session)
+        return result.surfaces[0].vertex_colors
+
+    before = colours_at(1.2 * level).copy()
+    result.position = translation((15, 4, -9)) * result.position
+    colours_at(level)
+    assert np.array_equal(colours_at(1.2 * level), before)
+    session.models.close([result])
+    volume.position = translation((1, 0, 0))  # the one that is left stays where it is
+    assert not expected.deleted
+
+
 def test_reliability_of_an_image_has_no_surface_to_colour(run, session, volume, weights):
     volume.set_display_style("image")
     draw_frame(session)
