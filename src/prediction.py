@@ -64,7 +64,7 @@ def run_now(session: Any, request: Request) -> Any:
     meter = Meter(lambda *progress: session.logger.status(status_text(title, *progress)))
     try:
         part, seen = read(request)
-        announce(session)
+        announce(session, part)
         enhanced = predict(part, seen, request.settings, meter)
         result, _lines = show(session, request, part, enhanced)
     except USER_ERRORS as error:
@@ -85,28 +85,21 @@ def read(request: Request) -> tuple[DensityMap, DensityMap]:
     volume, step = request.volume, request.step
     part = volumes.density_of(volume, step, request.subregion)
     check(part)
-    refuse_mask(part)
     seen = volumes.density_of(volume, step, volumes.region_with_context(volume, step, request.subregion))
     return part, part if seen.shape == part.shape else seen
 
 
-def refuse_mask(density: DensityMap) -> None:
-    """Refuse a mask, hard or with a soft edge: most of what is high in it has one value, which no density has.
-
-    Raises
-    ------
-    MapError
-        If it is one.
-    """
+def looks_like_mask(density: DensityMap) -> bool:
+    """Whether a map is likely a mask, hard or with a soft edge: most of what is high in it has one value, as no density has."""
     low, high = float(density.array.min()), float(density.array.max())
     inside = np.count_nonzero(density.array > (low + high) / 2)
-    plateau = np.count_nonzero(density.array == high)
-    if plateau > max(MASKED, inside / 2):
-        raise MapError(f"{density.name} looks like a mask, not density: {plateau:,} voxels share its highest value, {high:g}.")
+    return np.count_nonzero(density.array == high) > max(MASKED, inside / 2)
 
 
-def announce(session: Any) -> None:
-    """Say where the time goes when PyTorch is loaded for the first time."""
+def announce(session: Any, density: DensityMap) -> None:
+    """Warn of a mask, and say where the time goes when PyTorch is loaded for the first time."""
+    if looks_like_mask(density):
+        session.logger.warning(f"{density.name} looks like a mask, not like density: most of its high voxels have one value.")
     if "torch" not in sys.modules:
         session.logger.info("superem loads PyTorch, which takes a moment the first time in a session.")
         session.logger.status("superem: loading PyTorch …")

@@ -64,9 +64,7 @@ def test_skewed_cell(refused, session):
     (lambda a: np.where(a > 1, np.nan, a), "not finite"),
     (lambda a: np.where(a > 1, np.inf, a), "not finite"),
     (lambda a: a[:1], "single plane"),
-    (lambda a: a > 0.5, "looks like a mask"),
-    (lambda a: np.clip(4 * a - 1, 0, 1), "looks like a mask"),
-], ids=["constant", "negative", "nan", "infinite", "plane", "mask", "soft mask"])
+], ids=["constant", "negative", "nan", "infinite", "plane"])
 def test_density(refused, session, weights, change, words):
     """Density that nothing can be made of."""
     volume = add_map(session, change(blobs()).astype(np.float32))
@@ -81,12 +79,21 @@ def test_voxel_size(refused, session, weights, size):
     assert "voxel size" in refused(f"superem #1 model {weights}")
 
 
+@pytest.mark.parametrize("change", [lambda a: a > 0.5, lambda a: np.clip(4 * a - 1, 0, 1)], ids=["hard", "soft"])
+def test_mask(run, session, weights, change):
+    """A mask is warned of, and worked on if that is what is wanted."""
+    add_map(session, change(blobs()).astype(np.float32))
+    assert run(f"superem #1 model {weights}")
+    assert "blobs #1 looks like a mask" in session.log.text("warning")
+
+
 def test_spikes_are_no_mask(run, session, weights):
     """A few voxels that stand out, all alike, as a detector's defects do, leave a map a map."""
     array = blobs()
     array[::20, ::20, ::20] = 50
     add_map(session, array)
     assert run(f"superem #1 model {weights}")
+    assert "mask" not in session.log.text("warning")
 
 
 @pytest.mark.parametrize(("keywords", "words"), [("model nonesuch", "no model"), ("device tpu", "cuda:N"), ("", "one channel")])
