@@ -124,8 +124,8 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
 
     grid = ArrayGridData(density.array, density.origin, density.step, result.data.cell_angles, density.rotation,
                          symmetries=result.data.symmetries, name=f"{result.name} expected Q")
-    # ChimeraX gives a map that has no colour yet one that waits to be drawn; where it is hidden it waits for ever, and
-    # ChimeraX 1.7 stumbles over it once it is closed.
+    # With a colour of its own: a map that ChimeraX gives one to waits to be drawn from then on, where it is hidden for ever,
+    # and ChimeraX 1.7 stumbles over it once it is closed.
     grid.rgba = (0.7, 0.7, 0.7, 1.0)
     volume = volume_from_grid_data(grid, session, open_model=False, show_dialog=False)
     volume.display = False
