@@ -109,7 +109,7 @@ class Job(Task):
             self._fail(str(error))
             return
         self.request.volume.add_volume_change_callback(self._volume_changed)
-        prediction.announce(self.session, part)
+        prediction.announce(self.session)
         self._terminate = self._cancelled
         self._set("running", "loading")
         self._thread = threading.Thread(target=self._work, args=(part, seen), daemon=True, name=self.title)

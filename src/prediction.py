@@ -10,7 +10,6 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from chimerax.core.errors import UserError
 
 from . import volumes
@@ -22,8 +21,6 @@ from .provenance import CAUTION
 
 #: What the user can mend; the message is one sentence.
 USER_ERRORS = (MapError, DeviceError, WeightsError)
-#: Voxels that make a plateau of a mask; a few that are equal may be spikes in a map.
-MASKED = 100
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def run_now(session: Any, request: Request) -> Any:
     meter = Meter(lambda *progress: session.logger.status(status_text(title, *progress)))
     try:
         part, seen = read(request)
-        announce(session, part)
+        announce(session)
         enhanced = predict(part, seen, request.settings, meter)
         result, _lines = show(session, request, part, enhanced)
     except USER_ERRORS as error:
@@ -89,17 +86,8 @@ def read(request: Request) -> tuple[DensityMap, DensityMap]:
     return part, part if seen.shape == part.shape else seen
 
 
-def looks_like_mask(density: DensityMap) -> bool:
-    """Whether a map is likely a mask, hard or with a soft edge: most of what is high in it has one value, as no density has."""
-    low, high = float(density.array.min()), float(density.array.max())
-    inside = np.count_nonzero(density.array > (low + high) / 2)
-    return np.count_nonzero(density.array == high) > max(MASKED, inside / 2)
-
-
-def announce(session: Any, density: DensityMap) -> None:
-    """Warn of a mask, and say where the time goes when PyTorch is loaded for the first time."""
-    if looks_like_mask(density):
-        session.logger.warning(f"{density.name} looks like a mask, not like density: most of its high voxels have one value.")
+def announce(session: Any) -> None:
+    """Say where the time goes when PyTorch is loaded for the first time."""
     if "torch" not in sys.modules:
         session.logger.info("superem loads PyTorch, which takes a moment the first time in a session.")
         session.logger.status("superem: loading PyTorch …")

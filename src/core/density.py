@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 WHOLE = 1e-4  # voxels; an index closer than this to a whole number is that number
+SPIKES = 100  # voxels; so few that are alike may be a detector's defects
 MIN_VOXEL, MAX_VOXEL = 0.1, 20.0  # Å; outside of these the header is wrong, not the microscope
 
 
@@ -118,3 +119,11 @@ def check(density: DensityMap) -> None:
         raise MapError(f"{name} has the same density, {low:g}, in every voxel; there is nothing to enhance.")
     if high <= 0:
         raise MapError(f"{name} has no positive density; if its contrast is inverted, multiply it by -1 first.")
+
+
+def looks_like_mask(density: DensityMap) -> bool:
+    """Whether a map is likely a mask, hard or with a soft edge: most of what is high in it has one value, as no density has."""
+    array = density.array
+    low, high = float(array.min()), float(array.max())
+    inside = np.count_nonzero(array > (low + high) / 2)
+    return np.count_nonzero(array == high) > max(SPIKES, inside / 2)

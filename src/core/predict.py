@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import tiles
-from .density import DensityMap, MapError, check
+from .density import DensityMap, MapError, check, looks_like_mask
 from .devices import Device, DeviceError, choose, instead_of
 from .memory import require_memory
 from .normalise import NORMALISATIONS
@@ -165,9 +165,12 @@ def enhance(
     except MemoryError as error:
         raise MapError(f"{density.name} does not fit in memory; choose a subregion of it.") from error
     run = int(mask.sum())
+    doubt = doubt_of(found, resolution)
+    if looks_like_mask(density):
+        doubt = f"{density.name} looks like a mask, not like density: most of its high voxels have one value."
     report = Report(
         card.name, model.sha256, chosen.label, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
-        runner.batch_size, run, len(plan) - run, time.monotonic() - started, tuple(runner.notes), doubt_of(found, resolution))
+        runner.batch_size, run, len(plan) - run, time.monotonic() - started, tuple(runner.notes), doubt)
     return Enhanced(results[0], report, results[1] if reliability else None)
 
 

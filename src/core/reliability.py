@@ -2,7 +2,7 @@
 
 A network that is trained to err as little as possible draws less contrast where it is less sure: what it cannot know of
 the detail leaves its answer. So the local strength of detail in a prediction tells how right it is likely to be; the input's
-own contrast tells it on some maps and on others not, and where input and prediction agree tells nothing
+own contrast tells it on some maps and on others not, and where input and prediction agree tells little
 (`training/reliability.py` measures all three). A model card holds what Q-score goes with which strength.
 """
 

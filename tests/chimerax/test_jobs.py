@@ -110,14 +110,12 @@ def test_interrupt_leaves_nothing(run, session, volume, monkeypatch):
 
 def test_first_use_says_where_time_goes(session, monkeypatch):
     """Loading PyTorch is announced, once it is about to happen and not after."""
-    from chimerax.superem.core.density import DensityMap
     from chimerax.superem.prediction import announce
 
-    density = DensityMap(blobs())
-    announce(session, density)
+    announce(session)
     assert not session.log.text("note")
     monkeypatch.delitem(sys.modules, "torch")
-    announce(session, density)
+    announce(session)
     assert "PyTorch" in session.log.text("note")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from superem.core.density import DensityMap, MapError, check, crop
+from superem.core.density import DensityMap, MapError, check, crop, looks_like_mask
 
 
 def noise(shape=(4, 5, 6)):
@@ -61,6 +61,15 @@ def test_density_that_nothing_can_be_made_of(array, words):
 
 def test_usual_density_passes():
     check(DensityMap(noise()))
+
+
+@pytest.mark.parametrize(("change", "mask"), [
+    (lambda a: a > 0.5, True), (lambda a: np.clip(4 * a - 1, 0, 1), True),
+    (lambda a: a, False), (lambda a: np.clip(a, 0.1, 0.95), False), (lambda a: np.where(a > 0.9999, 50, a), False),
+], ids=["hard mask", "soft mask", "density", "clipped density", "a spike"])
+def test_masks_are_told_from_density(make_blob, change, mask):
+    blob = make_blob((30, 30, 30), (0, 0, 0), (1, 1, 1), (15, 15, 15), sigma=5)
+    assert looks_like_mask(DensityMap(change(blob.array))) is mask
 
 
 @pytest.mark.parametrize("rotation", [np.eye(3), np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])])
