@@ -68,12 +68,12 @@ class Sample:
     invented: np.ndarray
 
 
-def read_samples(data: Path, weights: str, also: list[str], cache: Cache) -> list[Sample]:
+def read_samples(data: Path, weights: str, also: list[str], cache: Cache, rotations: int = 1) -> list[Sample]:
     """Samples of the validation maps and of those in `also`."""
     with open(data / "pairs.csv", newline="") as lines:
         groups = {row["id"]: row["group"] for row in csv.DictReader(lines)}
     model = load(weights)
-    predictor = Predictor(model, cache)
+    predictor = Predictor(model, cache, rotations=rotations)
 
     def normalised(density: DensityMap, like: DensityMap) -> np.ndarray:
         return NORMALISATIONS[model.card.normalisation](like.array).apply(density.array)
@@ -125,11 +125,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
     parser.add_argument("--weights", default=DEFAULT, help="name of a bundled model, or a weights file")
     parser.add_argument("--also", nargs="*", default=[], metavar="ID", help="maps that are looked at and not fitted to")
+    parser.add_argument("--rotations", type=int, default=1, help="orientations that results are means over (%(default)s)")
     parser.add_argument("--markdown", type=Path, help="write the table here too, for the model card")
     parser.add_argument("--cache", type=Path, default=Path("build/evaluation"), help="folder for what can be reused")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    samples = read_samples(options.data, options.weights, options.also, Cache(options.cache))
+    samples = read_samples(options.data, options.weights, options.also, Cache(options.cache), options.rotations)
     fitted = [s for s in samples if s.name not in options.also]
     rows = []
     for s in samples:
