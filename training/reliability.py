@@ -135,9 +135,9 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     for s in samples:
         others = [o for o in fitted if o.group != s.group]
-        right = expected(others, s.detail)
+        right, made_up = np.split(expected(others, np.concatenate([s.detail, s.invented])), [len(s.detail)])
         constant = np.mean([o.q.mean() for o in others])
-        random = f"{expected(others, s.invented).mean():.2f}" if s.invented.size else "–"
+        random = f"{made_up.mean():.2f}" if made_up.size else "–"
         ranks = [spearmanr(signal, s.q)[0] for signal in (s.detail, s.input_detail, s.agreement)]
         errors = (np.abs(guess - s.q).mean() for guess in (right, constant))
         rows.append([s.name + " (not fitted)" * (s not in fitted), f"{s.q.mean():.2f}", f"{right.mean():.2f}",
