@@ -12,6 +12,7 @@ from .core.density import DensityMap, MapError
 from .core.levels import enclosed_volume, level_for_volume
 
 SUFFIX = "superem"
+EXPECTED_Q = "expected Q"
 #: Of the files that hold one map.
 FILE_SUFFIXES = (".mrc", ".map", ".ccp4")
 #: Å around a part of a map that the network sees too: at a cut through density it goes wrong far into the part.
@@ -123,7 +124,7 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
     from chimerax.map_data import ArrayGridData
 
     grid = ArrayGridData(density.array, density.origin, density.step, result.data.cell_angles, density.rotation,
-                         symmetries=result.data.symmetries, name=f"{result.name} expected Q")
+                         symmetries=result.data.symmetries, name=f"{result.name} {EXPECTED_Q}")
     # With a colour of its own: a map that ChimeraX gives one to waits to be drawn from then on, where it is hidden for ever,
     # and ChimeraX 1.7 stumbles over it once it is closed.
     grid.rgba = (0.7, 0.7, 0.7, 1.0)
@@ -131,7 +132,7 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
     volume.display = False
     session.models.add([volume])
     volume.scene_position = result.scene_position
-    _follow(volume, result)
+    watch_moves(session)
     result.update_drawings()  # colours are the vertices', which are made at the next frame at the latest
     if any(s.vertices is not None and len(s.vertices) for s in result.surfaces):
         palette = ":".join(f"{q},{color}" for q, color in Q_COLORS)
@@ -141,19 +142,28 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
     return volume
 
 
-def _follow(volume: Any, leader: Any) -> None:
-    """Move a map along with another one, which is coloured where both lie; until one is closed, or the session is."""
+def watch_moves(session: Any) -> None:
+    """Move maps of the Q-score to expect along with the results that they colour, those of a session file, too, from now on."""
     from chimerax.core.models import MODEL_POSITION_CHANGED
-    from chimerax.core.triggerset import DEREGISTER
 
-    def moved(_name: str, model: Any) -> Any:
-        if volume.deleted or leader.deleted:
-            return DEREGISTER
-        if model is leader or leader in model.all_models():  # it, or a group that it is in
-            volume.scene_position = leader.scene_position
-        return None
+    if not hasattr(session, "superem_moves"):
+        session.superem_moves = session.triggers.add_handler(MODEL_POSITION_CHANGED, _moved)
 
-    volume.session.triggers.add_handler(MODEL_POSITION_CHANGED, moved)
+
+def _moved(_name: str, model: Any) -> None:
+    from chimerax.map import Volume
+
+    for result in model.all_models():  # it may be a group that was moved
+        if isinstance(result, Volume):
+            for painter in map(painter_of, result.surfaces):
+                volume = getattr(painter, "volume", None)
+                if volume is not None and not volume.deleted and volume.name.endswith(EXPECTED_Q):
+                    volume.scene_position = result.scene_position
+
+
+def painter_of(surface: Any) -> Any:
+    """Return what colours the vertices of a surface anew when they change, as `color sample` has it; None if nothing does."""
+    return getattr(surface.auto_recolor_vertices, "__self__", None)
 
 
 def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[float, float, float]]:

@@ -18,7 +18,7 @@ from chimerax.core.commands import run
 
 from ..core.density import DensityMap, crop
 from ..core.levels import enclosed_volume, level_for_volume
-from ..volumes import FILE_SUFFIXES, contoured_volume, density_of, level_enclosing, stem
+from ..volumes import FILE_SUFFIXES, contoured_volume, density_of, level_enclosing, painter_of, stem
 
 #: The level slider goes from a quarter of the volume enclosed at its middle to four times as much.
 VOLUME_RANGE = 4.0
@@ -103,10 +103,9 @@ class Pair:
                     for surface in volume.surfaces if surface.auto_recolor_vertices is not None]
         yield
         for surface, recolour, transparency in coloured:
-            painter: Any = getattr(recolour, "__self__", None)  # it paints with a transparency of its own
-            if hasattr(painter, "transparency"):
-                painter.transparency = transparency or None
             surface.auto_recolor_vertices = recolour
+            if hasattr(painter := painter_of(surface), "transparency"):  # it paints with one of its own
+                painter.transparency = transparency or None
 
     @property
     def blended(self) -> int | None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from chimerax_library import draw_frame
 from panels import open_panel
 
 
@@ -62,6 +63,40 @@ def test_session_saved_side_by_side(tool, result, tmp_path, monkeypatch):
     assert not before.scene_position.same(after.scene_position)
     again.compare.beside.click()
     assert before.scene_position.same(after.scene_position)
+    again.delete()
+
+
+def test_reliability_follows_a_result_of_a_session(window, volume, weights, tmp_path, monkeypatch):
+    """The map that colours a result moves with it after a session was opened, too, whatever else the session held before."""
+    from chimerax.core.commands import run
+    from chimerax.core.session import open as open_session
+    from chimerax.core.session import save
+    from chimerax.geometry import translation
+
+    with monkeypatch.context() as patch:
+        patch.setattr(window.ui, "is_gui", False)  # `key`, which is run where there is a window, is not in the library
+        run(window, f"superem #1 model {weights} reliability true")
+    draw_frame(window)
+    path = str(tmp_path / "coloured.cxs")
+    tool = open_panel(window)
+    save(window, path)
+    tool.delete()
+    window.superem_moves.remove()  # as in a ChimeraX that was just started
+    del window.superem_moves
+    open_session(window, path)
+    again, = [t for t in window.tools.list() if t.display_name == "SuperEM"]
+    result, expected = (next(m for m in window.models.list() if m.name == f"blobs superem{q}") for q in ("", " expected Q"))
+    level = result.surfaces[0].level
+    colours = {}
+    for x in (0, 15):
+        result.position = translation((x, 0, 0)) * result.position
+        result.set_parameters(surface_levels=[1.2 * level])
+        draw_frame(window)
+        colours[x] = result.surfaces[0].vertex_colors.copy()
+        result.set_parameters(surface_levels=[level])
+        draw_frame(window)
+    assert (colours[0] == colours[15]).all() and len(set(map(tuple, colours[0]))) > 3
+    assert expected.scene_position.same(result.scene_position)
     again.delete()
 
 
