@@ -19,7 +19,6 @@ from .core.density import DensityMap, MapError
 from .core.devices import DeviceError, choose
 from .core.levels import enclosed_volume, level_for_volume
 from .core.mrc import read_mrc, write_mrc
-from .core.runner import layers
 from .meter import Meter, status_text
 from .nets import store
 
@@ -117,12 +116,10 @@ def _run(args: argparse.Namespace) -> None:
             bar.n, bar.total = done, total
             bar.set_description_str(status_text(name, done, total, seconds_left))
 
-        meter = Meter(show)
-        meter.layers, meter.turns = len(layers(model.network)), args.rotations
         enhanced = predict.enhance(
             density, model, tiling=args.tiling, device=args.device, batch_size=args.batch_size,
             skip_empty=not args.no_skip, rotations=args.rotations, grid=args.grid,
-            resolution=args.resolution, reliability=args.reliability is not None, progress=meter)
+            resolution=args.resolution, reliability=args.reliability is not None, progress=Meter(show))
     report, result = enhanced.report, enhanced.density
     levels = _matched_levels(density, result, args.level)
     write_mrc(args.output, result, provenance.labels(report, name))

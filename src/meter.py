@@ -14,23 +14,17 @@ TELLING = 1.0
 class Meter:
     """Progress callback for the core: posts, now and then, tiles done, their total and the seconds left.
 
-    The core calls before every layer of the network, so that parts of a tile can be told, which may take half a minute.
+    The core calls before every layer of the network, with parts of a tile, which may take half a minute.
     """
 
     def __init__(self, post: Callable[[float, int, float | None], None], cancelled: Callable[[], bool] | None = None):
         self._post, self._cancelled = post, cancelled
         self._began: tuple[float, float] | None = None
         self._posted = 0.0
-        self._whole = 0  # tiles
-        self._calls = 0  # since the last of them
-        self.layers, self.turns = 1, 1  # of the network, and orientations: the core counts both done at once
 
-    def __call__(self, whole: int, total: int) -> bool:
-        """Return whether to go on, `whole` tiles of `total` being done."""
+    def __call__(self, done: float, total: int) -> bool:
+        """Return whether to go on, `done` tiles of `total` being done."""
         now = time.monotonic()
-        self._calls = self._calls + 1 if whole == self._whole else 0
-        self._whole = whole
-        done = whole + min(self._calls / (self.layers + 1), self.turns - 0.01) if whole < total else whole
         self._began = self._began or (now, done)
         if now - self._posted >= REPORT_EVERY or done == total:
             self._posted = now

@@ -97,14 +97,11 @@ def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Me
     """Run the network on what `read` gave; numpy and torch only, so any thread will do. Returns a core `Enhanced` of `part`."""
     from .core.devices import import_torch
     from .core.predict import enhance
-    from .core.runner import layers
     from .nets.store import load
 
     import_torch()  # says how to install it, where it is missing
-    model = load(settings.model)
-    progress.layers, progress.turns = len(layers(model.network)), settings.rotations
     enhanced = enhance(
-        seen, model, tiling=settings.tiling, device=settings.device,
+        seen, load(settings.model), tiling=settings.tiling, device=settings.device,
         batch_size=settings.batch_size, rotations=settings.rotations, grid=settings.grid,
         resolution=settings.resolution, reliability=settings.reliability, progress=progress,
     )

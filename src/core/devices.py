@@ -14,7 +14,11 @@ TORCH = "torch>=2.3,<2.13"
 
 
 class DeviceError(RuntimeError):
-    """A device that cannot be used; the message is one clear sentence for the user."""
+    """A device that cannot be used; the message is one clear sentence for the user, and `reason` its part before the advice."""
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason}; {advice}." if advice else reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def choose(request: str = "auto") -> tuple[Device, str]:
 
 
 def instead_of(failed: Device, request: str) -> Device | None:
-    """Return the CPU, if "auto" chose a GPU that turned out to lack what a network needs; None if nothing else is allowed."""
+    """Return the CPU, if "auto" chose a GPU that turned out to lack an operation or memory; None if nothing else is allowed."""
     return available()[-1] if request == "auto" and failed.name != "cpu" else None
 
 

@@ -86,7 +86,7 @@ def _estimate(
     while runs < 2:  # a batch that ran out of memory does not count
         batch = np.zeros((runner.batch_size, *trial), np.float32)
         started = time.monotonic()
-        runs += runner(batch, lambda: None) is not None
+        runs += runner(batch, lambda _: None) is not None
         per_tile = larger * (time.monotonic() - started) / len(batch)
     network = runner.memory(larger)
     runner.release()

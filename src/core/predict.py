@@ -22,7 +22,7 @@ from .sharpness import limit
 if TYPE_CHECKING:
     from ..nets.store import Card, Model
 
-Progress = Callable[[int, int], "bool | None"]
+Progress = Callable[[float, int], "bool | None"]
 
 GRIDS = ("1A", "input")
 RESOLUTIONS = (1.0, 30.0)  # Å, that a map may be said to have
@@ -113,7 +113,8 @@ def enhance(
     reliability : bool
         Return the Q-score that a right model is expected to have at each voxel, too.
     progress : callable, optional
-        ``progress(done, total)``, called before every layer and after every batch; returning False stops the work.
+        ``progress(done, total)`` in tiles, parts of them too, called before every layer and after every batch; returning
+        False stops the work.
 
     Raises
     ------
@@ -153,7 +154,7 @@ def enhance(
             if other is None:
                 raise
             predicted, runner = _predict(array, plan, mask, model, other, batch_size, rotations, progress)
-            runner.notes.insert(0, f"Went on with the CPU, for {chosen.label} could not be used: {error}")
+            runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
         predicted, found = limit(array, predicted, card.blur, resolution)
         del array
@@ -219,24 +220,23 @@ def _run(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runner, 
     """Prediction for an array (nz, ny, nx), both in network units; zero where `mask` leaves tiles out."""
     wanted = list(tiles.chosen(mask))
     mirror = tiles.noisy(array)
-    done, total = 0, len(wanted) * runner.rotations
+    start, size, total = 0, 0, len(wanted) * runner.rotations
 
-    def tick() -> None:
-        if progress is not None and progress(done, total) is False:
+    def tick(part: float = 0) -> None:
+        if progress is not None and progress((start + part * size) * runner.rotations, total) is False:
             raise Cancelled("The work was cancelled.")
 
     tick()
     out = np.zeros(array.shape, np.float32)
-    start = 0
     while start < len(wanted):
-        part = wanted[start : start + runner.batch_size]
-        predicted = runner(np.stack([tiles.cut(array, plan, index, mirror) for index in part]), tick)
+        batch = wanted[start : start + runner.batch_size]
+        size = len(batch)
+        predicted = runner(np.stack([tiles.cut(array, plan, index, mirror) for index in batch]), tick)
         if predicted is None:  # memory ran out; the batch size has been halved
             continue
-        for tile, index in zip(predicted, part, strict=True):
+        for tile, index in zip(predicted, batch, strict=True):
             tiles.blend(out, tile, plan, index)
-        start += len(part)
-        done = start * runner.rotations
+        start += size
         tick()
     if not np.isfinite(out).all():
         raise MapError("The model gave values that are not numbers; its weights file may be damaged.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,6 @@ def default_batch(device: Device, size: tuple[int, int, int]) -> int:
     return max(1, VOXELS_AT_ONCE.get(device.name.partition(":")[0], 0) // int(np.prod(size)))
 
 
-def layers(network: torch.nn.Module) -> list[torch.nn.Module]:
-    """Modules of a network that hold no others, before each of which a `Runner` tells that it goes on."""
-    return [module for module in network.modules() if not any(module.children())]
-
-
 class Runner:
     """A network on a device: predicts batches of tiles, and makes do with the memory there is."""
 
@@ -64,31 +60,36 @@ class Runner:
             self.network = network.to(device.name)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0].rstrip(".")  # PyTorch goes on with advice for programmers
-            raise DeviceError(f"The model could not be moved to {device.label} ({reason}); use another device.") from error
+            raise DeviceError(f"The model could not be moved to {device.label} ({reason})", "use device cpu") from error
         if self._cuda:
             self.torch.cuda.reset_peak_memory_stats(device.name)
 
-    def __call__(self, batch: np.ndarray, tick: Callable[[], None]) -> np.ndarray | None:
-        """Predict a batch (B, D, H, W); `tick` is called before every layer, so that a slow machine still hears Cancel.
+    def __call__(self, batch: np.ndarray, tick: Callable[[float], None]) -> np.ndarray | None:
+        """Predict a batch (B, D, H, W).
+
+        Before every layer ``tick(part)`` is called with the part of this batch that is done, from 0 to 1, so that a slow
+        machine still tells how far it is, and hears Cancel.
 
         Returns None, with `batch_size` halved and a note made, if memory ran out.
 
         Raises
         ------
-        MapError
-            If memory runs out for a single tile.
         DeviceError
-            If the device lacks an operation that the network needs.
+            If the device lacks an operation that the network needs, or memory for a single tile.
+        MapError
+            If that is main memory.
         """
-        hooks = [m.register_forward_pre_hook(lambda *_: tick()) for m in layers(self.network)]
-        hooks += [m.register_forward_hook(self._note_size) for m in layers(self.network)]
+        layers = [module for module in self.network.modules() if not any(module.children())]
+        steps, begun = len(layers) * self.rotations, itertools.count()
+        hooks = [m.register_forward_pre_hook(lambda *_: tick(min(next(begun) / steps, 1))) for m in layers]
+        hooks += [m.register_forward_hook(self._note_size) for m in layers]
         try:
             return self._forward(batch)
         except (RuntimeError, MemoryError) as error:
             out_of_memory = isinstance(error, MemoryError) or _says(error, OUT_OF_MEMORY)
             lacking = isinstance(error, NotImplementedError) or _says(error, LACKING)
             if lacking and not (out_of_memory and len(batch) > 1):
-                raise DeviceError(f"PyTorch cannot run this model on {self.device.label}; use device cpu.") from error
+                raise DeviceError(f"PyTorch cannot run this model on {self.device.label}", "use device cpu") from error
             if not out_of_memory:
                 raise
         finally:
@@ -98,8 +99,10 @@ class Runner:
         self.release()
         if len(batch) == 1:
             size = " x ".join(str(n) for n in batch.shape[:0:-1])
-            raise MapError(f"Memory of {self.device.label} does not suffice for one tile of {size} voxels; close other "
-                           "programs that use it, or use another device.")
+            lack = f"too little free memory for one tile of {size} voxels"
+            if self.device.name == "cpu":
+                raise MapError(f"There is {lack}; close other programs.")
+            raise DeviceError(f"{self.device.label}, has {lack}", "close other programs that use it, or use device cpu")
         self.batch_size = len(batch) // 2
         self.notes.append(f"Memory ran out with {len(batch)} tiles at once; went on with {self.batch_size}.")
         return None

@@ -37,7 +37,7 @@ def gate(monkeypatch, session):
     def held(part, seen, settings, progress):
         def wait(done, total):
             going = progress(done, total)
-            while going and done and not gate.is_set():
+            while going and done >= 1 and not gate.is_set():
                 time.sleep(0.01)
                 going = progress(done, total)
             return going
@@ -243,18 +243,17 @@ def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatc
     session.log.lines.clear()  # the fixture refuses defects that no test asked for
 
 
-def test_progress_within_a_tile(monkeypatch):
-    """A large tile takes long: its layers count, a whole tile more, and the time left is told after a second."""
+def test_time_left(monkeypatch):
+    """Parts of a tile count, and the time left is told after a second."""
     from chimerax.superem import meter as module
 
     seconds, posted = iter(range(9, 99)), []
     monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
     meter = module.Meter(lambda *progress: posted.append(progress))
-    meter.layers = 4
-    for whole in (0, 0, 0, 0, 0, 0, 1, 1, 2):
-        assert meter(whole, 2)
-    assert [done for done, _, _ in posted] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.99, 0.99, 1, 1.2, 2])
-    assert [left for _, _, left in posted[:3]] == [None, None, pytest.approx(7)] and posted[-1][2] == 0
+    for done in (0, 0.2, 0.4, 0.6, 1, 2):
+        assert meter(done, 2)
+    assert posted == [(0, 2, None), (0.2, 2, None), (0.4, 2, pytest.approx(8)), (0.6, 2, pytest.approx(7)),
+                      (1, 2, pytest.approx(4)), (2, 2, 0)]
 
 
 def test_model_number_taken_meanwhile(session, volume, submit, gate):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from superem.core import memory, predict, runner
+from superem.core import devices, memory, predict, runner
 from superem.core.density import DensityMap, MapError
 from superem.core.devices import DeviceError
 from superem.core.normalise import NORMALISATIONS
@@ -177,7 +177,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(make_model, error):
 
 
 def test_out_of_memory_for_one_tile_is_said(make_model):
-    with pytest.raises(MapError, match="does not suffice for one tile of 32 x 32 x 32"):
+    with pytest.raises(MapError, match="too little free memory for one tile of 32 x 32 x 32 voxels; close other programs"):
         enhance(noise((60, 60, 60)), make_model(Hungry(0, MemoryError())), skip_empty=False, device="cpu")
 
 
@@ -206,16 +206,48 @@ def test_other_errors_of_the_network_are_not_hidden(make_model, words):
 
 def test_auto_goes_on_with_the_cpu_where_a_gpu_lacks_an_operation(make_model, monkeypatch):
     """PyTorch's "meta" device stands for a GPU, and cannot give values back."""
-    from superem.core import devices
     from superem.core.estimate import estimate
 
     there = [devices.Device("meta", "Some GPU"), devices.Device("cpu", "CPU, 1 thread")]
     monkeypatch.setattr(devices, "available", lambda: there)
     density = noise((9, 9, 9))
     report = enhance(density, make_model(), skip_empty=False).report
-    assert report.device == "CPU, 1 thread" and "Some GPU could not be used" in report.notes[0]
+    assert report.device == "CPU, 1 thread" and "Went on with the CPU: " in report.notes[0] and "Some GPU" in report.notes[0]
     assert report.device_reason == "in place of Some GPU"
     assert estimate(density, make_model()).device.name == "cpu"
+
+
+class Recovers(Hungry):
+    """Runs out of memory `times` times."""
+
+    def __init__(self, times):
+        super().__init__(0, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+        self.times = times
+
+    def forward(self, x):
+        self.times -= 1
+        self.most = 0 if self.times >= 0 else len(x)
+        return super().forward(x)
+
+
+def test_auto_goes_on_with_the_cpu_where_a_gpu_has_no_memory_for_one_tile(make_model, monkeypatch):
+    """"cpu:0" is PyTorch's name for the CPU, but not the bundle's, and so stands for a GPU."""
+    from superem.core.estimate import estimate
+
+    monkeypatch.setattr(devices, "available", lambda: [devices.Device("cpu:0", "Some GPU, 2 GB"), devices.Device("cpu", "CPU")])
+    density = noise((60, 60, 60))
+    done = enhance(density, make_model(Recovers(3)), batch_size=4, skip_empty=False)  # of 4 tiles, of 2 and of 1
+    assert np.abs(done.density.array - density.array).max() < 1e-4
+    assert (done.report.device, done.report.device_reason) == ("CPU", "in place of Some GPU, 2 GB")
+    assert done.report.notes == (
+        "Went on with the CPU: Some GPU, 2 GB, has too little free memory for one tile of 32 x 32 x 32 voxels.",)
+    assert estimate(density, make_model(Recovers(1))).device.name == "cpu"
+
+
+def test_a_gpu_by_name_without_memory_for_one_tile_is_an_error(make_model, monkeypatch):
+    monkeypatch.setattr(predict, "choose", lambda _: (devices.Device("cpu:0", "Some GPU, 2 GB"), "as asked"))
+    with pytest.raises(DeviceError, match="Some GPU, 2 GB, has too little free memory .* or use device cpu"):
+        enhance(noise((60, 60, 60)), make_model(Recovers(9)), skip_empty=False, device="cuda")
 
 
 def test_progress_counts_every_tile_and_stops_the_work(make_model):
@@ -273,8 +305,19 @@ def test_cancel_is_heard_between_two_layers(make_model):
 
     with pytest.raises(Cancelled):
         enhance(noise((9, 9, 9)), make_model(layers), skip_empty=False, device="cpu", progress=stop_soon)
-    assert heard == [0] * 4 and not counted
+    assert heard == pytest.approx([0, 0, 1 / 9, 2 / 9]) and not counted
     assert not layers[0]._forward_pre_hooks  # a network that is used again carries nothing over
+
+
+def test_progress_within_a_batch(make_model):
+    """Layers count, in all orientations and for all tiles of a batch, and never more than there are."""
+    layer, ticks = torch.nn.Identity(), []
+    layers = torch.nn.Sequential(layer, torch.nn.Identity(), layer, layer)  # one of two layers is used three times
+    enhance(noise((9, 9, 60)), make_model(layers), tiling=Tiling(32, 16, 4), skip_empty=False, device="cpu",
+            batch_size=2, rotations=4, progress=lambda *tick: ticks.append(tick))
+    total = ticks[0][1]
+    assert total == 4 * 4 and [done for done, _ in ticks[:4]] == [0, 0, 1, 2]
+    assert max(done for done, _ in ticks) == total and all(a[0] <= b[0] for a, b in itertools.pairwise(ticks))
 
 
 def test_it_works_on_another_thread(make_model):
