@@ -141,11 +141,17 @@ class Pair:
         """Whether both maps are shown as surfaces, not as images."""
         return all(any(s.display for s in volume.surfaces) for volume in (self.before, self.after))
 
-    def enclosed_volume(self) -> float | None:
-        """Volume in Å³ inside the lowest contour of `before`; None where there is no contour."""
-        if not self.contoured:
+    @property
+    def levels(self) -> tuple[float, float] | None:
+        """The lowest contour level of each; None where one is shown as an image."""
+        return (_level(self.before), _level(self.after)) if self.contoured else None
+
+    def enclosed_volumes(self) -> tuple[float, float] | None:
+        """Volume in Å³ inside the lowest contour of each; None where `before` has no contour."""
+        if (levels := self.levels) is None:
             return None
-        return contoured_volume(self._densities()[0], _level(self.before)) or None
+        before, after = map(contoured_volume, self._densities(), levels)
+        return (before, after) if before else None
 
     def enclose(self, volume: float) -> None:
         """Contour both maps so that each encloses `volume` Å³.
@@ -156,10 +162,10 @@ class Pair:
                   for v, density in zip(self.maps, self._densities(), strict=True)]
         self._run("; ".join(f"volume #{v.id_string} level {level:.6g}" for v, level in zip(self.maps, levels, strict=True)))
 
-    def preview_enclose(self, factor: float) -> None:
-        """Contour both maps so that each encloses about `factor` times as much as it does, quickly and without a command."""
-        for each in self.maps:
-            each.set_parameters(surface_levels=[_quick_level(each, factor)])
+    def preview_enclose(self, volume: float, now: tuple[float, float]) -> None:
+        """Contour both maps, which enclose `now`, so that each encloses about `volume` Å³, quickly and without a command."""
+        for each, enclosed in zip(self.maps, now, strict=True):
+            each.set_parameters(surface_levels=[_quick_level(each, volume, enclosed)])
 
     def _densities(self) -> tuple[DensityMap, DensityMap]:
         """Density of both; of `before` what lies in the box of `after`, which may be a super-resolved part of it."""
@@ -188,11 +194,13 @@ def _every(volume: Any, most: int) -> int:
     return math.ceil((math.prod(volume.data.size) / most) ** (1 / 3))
 
 
-def _quick_level(volume: Any, factor: float) -> float:
-    """Level above which `factor` times as many voxels of a map lie as above its present one, by an even sample of them."""
+def _quick_level(volume: Any, wanted: float, now: float) -> float:
+    """Level at which a map encloses about `wanted` Å³, where it encloses `now`, by counting an even sample of its voxels."""
     every = _every(volume, SAMPLE)
     sample = volume.full_matrix()[::every, ::every, ::every]
-    return level_for_volume(sample, factor * enclosed_volume(sample, _level(volume), (1, 1, 1)), (1, 1, 1))
+    step = np.multiply(volume.data.step, every)
+    counted = enclosed_volume(sample, _level(volume), step)
+    return level_for_volume(sample, wanted * counted / now if now else wanted, step)
 
 
 def save_name(volume: Any) -> str:

@@ -23,8 +23,9 @@ class CompareBox(QGroupBox):
     def __init__(self, session: Any) -> None:
         super().__init__("Compare")
         self.session = session
-        self._middle: float | None = None  # Å³ enclosed at the middle of the level slider
-        self._level: float | None = None  # of the input, as this box left it
+        self._middle = 0.0  # Å³ enclosed at the middle of the level slider
+        self._levels: tuple[float, float] | None = None  # of both, as this box left them
+        self._enclosed = (0.0, 0.0)  # Å³, at these levels
         self._place = STEPS // 2  # of the level slider, as this box left it
         self._tiled: Pair | None = None  # maps that this box moved apart
         self._chosen: tuple[Any, ...] = ()  # maps that the menus stood at when they were last looked at
@@ -148,7 +149,7 @@ class CompareBox(QGroupBox):
         self._chosen = chosen
         self.lay_together()
         self._volume.setText(LEVEL_HINT)
-        self._middle = self._level = None
+        self._levels = None
         blended = pair.blended if pair is not None else None
         self._set_quietly(self.blend, STEPS if blended is None else blended)
         self._set_quietly(self.level, STEPS // 2)
@@ -180,8 +181,8 @@ class CompareBox(QGroupBox):
     def _preview_level(self) -> None:
         pair = self.pair
         if pair is not None and (volume := self._volume_now(pair)) is not None:
-            pair.preview_enclose(volume_at(self.level.value() / STEPS, 1.0) / volume_at(self._place / STEPS, 1.0))
-            self._left_at(pair, volume)
+            pair.preview_enclose(volume, self._enclosed)
+            self._left_at(pair, volume, "about ")
 
     def _enclose(self) -> None:
         pair = self.pair
@@ -192,19 +193,21 @@ class CompareBox(QGroupBox):
     def _volume_now(self, pair: Pair) -> float | None:
         """Return the volume that the level slider stands for, in Å³.
 
-        Where the level was changed elsewhere, in the Volume Viewer or by a command, the slider goes on from there.
+        Where a level was changed elsewhere, in the Volume Viewer or by a command, the slider goes on from that of the input.
         """
-        if self._middle is None or not pair.contoured or pair.before.surfaces[0].level != self._level:
-            now = pair.enclosed_volume()
+        if self._levels is None or pair.levels != self._levels:
+            now = pair.enclosed_volumes()
             if now is None:
                 return None
-            self._middle = now / volume_at(self._place / STEPS, 1.0)
+            self._enclosed = now
+            self._middle = now[0] / volume_at(self._place / STEPS, 1.0)
         return volume_at(self.level.value() / STEPS, self._middle)
 
-    def _left_at(self, pair: Pair, volume: float) -> None:
-        self._level = pair.before.surfaces[0].level if pair.contoured else None
+    def _left_at(self, pair: Pair, volume: float, about: str = "") -> None:
+        self._levels = pair.levels
+        self._enclosed = (volume, volume)
         self._place = self.level.value()
-        self._volume.setText(f"Both levels enclose {volume:,.0f} Å³.")
+        self._volume.setText(f"Both levels set to enclose {about}{volume:,.0f} Å³.")
 
     def _save(self) -> None:
         name = save_name(self.after.value)

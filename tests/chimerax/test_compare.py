@@ -88,41 +88,53 @@ def test_levels_move_at_equal_volume(pair, place):
     from chimerax.superem.panel.compare import volume_at
     from chimerax.superem.volumes import contoured_volume, density_of
 
-    wanted = volume_at(place, pair.enclosed_volume())
+    wanted = volume_at(place, pair.enclosed_volumes()[0])
     pair.enclose(wanted)
     for volume in (pair.before, pair.after):
         level = volume.surfaces[0].level
         assert contoured_volume(density_of(volume), level) == pytest.approx(wanted, rel=0.01)
 
 
+def contoured(pair):
+    """Volume in Å³ inside the contour of each map."""
+    from chimerax.superem.volumes import contoured_volume, density_of
+
+    return np.array([contoured_volume(density_of(v), v.surfaces[0].level) for v in pair.maps])
+
+
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.25, 2])
 def test_dragging_comes_near(pair, factor):
     """While the slider is dragged each contour encloses nearly the volume that it will when it is let go, of thin density too."""
     from chimerax.superem.core.levels import enclosed_volume
-    from chimerax.superem.volumes import contoured_volume, density_of
 
     thin = gaussian_filter(np.random.default_rng(0).normal(size=pair.after.data.array.shape), 1)
     pair.after.data.array[...] = thin / thin.std()
     pair.after.data.values_changed()
     pair.after.set_parameters(surface_levels=[1.5])
     counted = enclosed_volume(pair.after.full_matrix(), 1.5, pair.after.data.step)
-    assert counted > 1.4 * contoured_volume(density_of(pair.after), 1.5), "not thin enough to tell"
+    now = pair.enclosed_volumes()
+    assert counted > 1.4 * now[1], "not thin enough to tell"
+    wanted = factor * now[1]
+    pair.preview_enclose(wanted, now)
+    assert contoured(pair) == pytest.approx(wanted, rel=0.3)
 
-    def enclosed():
-        return np.array([contoured_volume(density_of(v), v.surfaces[0].level) for v in pair.maps])
 
-    before = enclosed()
-    pair.preview_enclose(factor)
-    assert enclosed() == pytest.approx(factor * before, rel=0.3)
+def test_dragging_a_map_whose_level_is_above_its_maximum(pair):
+    """One that encloses nothing is brought to the volume of the other, too."""
+    pair.after.set_parameters(surface_levels=[1000])
+    now = pair.enclosed_volumes()
+    assert now[1] == 0
+    pair.preview_enclose(now[0], now)
+    assert contoured(pair) == pytest.approx(now[0], rel=0.3)
 
 
 def test_level_of_a_map_that_is_shown_in_part(pair):
     """A box that shows a part of one map takes nothing from its volume."""
     from chimerax.superem.volumes import contoured_volume, density_of
 
-    wanted = pair.enclosed_volume()
+    wanted = pair.enclosed_volumes()[0]
     pair.before.new_region((0, 0, 0), (9, 9, 9))
-    assert pair.enclosed_volume() == wanted
+    assert pair.enclosed_volumes()[0] == wanted
     pair.enclose(wanted)
     assert contoured_volume(density_of(pair.before), pair.before.surfaces[0].level) == pytest.approx(wanted, rel=0.01)
 
@@ -137,8 +149,8 @@ def test_level_of_a_part(pair):
     part = add_map(pair.session, matrix[12:30, 8:26, 10:32] ** 2, origin=(10 * step, 8 * step, 12 * step))
     part.set_parameters(surface_levels=[0.3])
     cut = Pair(pair.before, part)
-    wanted = cut.enclosed_volume()
-    assert wanted < 0.9 * pair.enclosed_volume()
+    wanted = cut.enclosed_volumes()[0]
+    assert wanted < 0.9 * pair.enclosed_volumes()[0]
     cut.enclose(wanted / 2)
     within = crop(density_of(pair.before), density_of(part))
     for density, volume in ((within, pair.before), (density_of(part), part)):
@@ -146,17 +158,17 @@ def test_level_of_a_part(pair):
     far = add_map(pair.session, matrix, origin=(-500, 0, 0))
     far.set_parameters(surface_levels=[0.3])
     pair.before.set_parameters(surface_levels=[0.3])
-    assert Pair(pair.before, far).enclosed_volume() == pair.enclosed_volume()
+    assert Pair(pair.before, far).enclosed_volumes()[0] == pair.enclosed_volumes()[0]
 
 
 def test_levels_of_a_large_map(pair, monkeypatch):
     """Of a map that is large a part of the voxels is contoured, and the volume is still about the same."""
     from chimerax.superem.panel import compare
 
-    whole = pair.enclosed_volume()
+    whole = pair.enclosed_volumes()[0]
     monkeypatch.setattr(compare, "CONTOURED", pair.before.full_matrix().size / 8)
     assert pair._densities()[0].shape == (20, 18, 22)
-    assert pair.enclosed_volume() == pytest.approx(whole, rel=0.05)
+    assert pair.enclosed_volumes()[0] == pytest.approx(whole, rel=0.05)
 
 
 def test_middle_of_the_level_slider_changes_nothing(pair):
@@ -166,7 +178,7 @@ def test_middle_of_the_level_slider_changes_nothing(pair):
     assert volume_at(0.5, 100.0) == 100.0
     assert volume_at(1.0, 100.0) < 100.0 < volume_at(0.0, 100.0)
     level = pair.before.surfaces[0].level
-    pair.enclose(pair.enclosed_volume())
+    pair.enclose(pair.enclosed_volumes()[0])
     assert pair.before.surfaces[0].level == pytest.approx(level, rel=0.01)
 
 
@@ -215,7 +227,7 @@ def test_name_of_the_file(pair, name, file):
 def test_images_have_no_contour(pair):
     """A map that is shown as an image has no volume that a contour encloses."""
     pair.before.set_display_style("image")
-    assert pair.enclosed_volume() is None
+    assert pair.enclosed_volumes() is None
 
 
 def test_settled_answers_are_not_asked_again(chimerax):

@@ -1,6 +1,7 @@
 """The panel with real Qt widgets: choosing, running, stopping, comparing and coming back."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chimerax_library import draw_frame
 from made_maps import add_map
 from panels import jobs, open_panel, wait
 
@@ -261,6 +263,24 @@ def test_slider_held_still_settles_when_let_go(tool, result, monkeypatch, name):
     assert commands
 
 
+def test_levels_that_differ_are_brought_together_by_dragging(tool):
+    """Both contours enclose what the panel says, from the first move of the slider on."""
+    from chimerax.superem.volumes import contoured_volume, density_of
+
+    maps = add_map(tool.session, name="one"), add_map(tool.session, name="other")
+    for volume, level in zip(maps, (0.5, 1.0), strict=True):
+        volume.set_parameters(surface_levels=[level])
+    draw_frame(tool.session)
+    tool.compare.compare(*maps)
+    assert wait(tool.session, tool.compare.level.isEnabled)
+    tool.compare.level.setSliderDown(True)
+    for move in (2, 5):
+        tool.compare.level.setSliderPosition(tool.compare.level.value() + move)
+        said = float(re.search("about ([0-9,]+) Å³", tool.compare._volume.text())[1].replace(",", ""))
+        for volume in maps:
+            assert contoured_volume(density_of(volume), volume.surfaces[0].level) == pytest.approx(said, rel=0.2)
+
+
 @pytest.mark.parametrize("name", ["flip", "blend"])
 def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
     """Flipping and blending compare maps in one place, so they lay those that are side by side together first."""
@@ -291,6 +311,7 @@ stand_ins.install()
 import chimerax.superem.panel.foretell as foretell
 foretell.threading.Thread.start = lambda thread: None
 from chimerax.superem.tool import SuperEMTool
+from chimerax_library import draw_frame
 from made_maps import add_map
 add_map(session)
 tool = SuperEMTool(session)
