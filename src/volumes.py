@@ -100,38 +100,37 @@ def is_result(volume: Any) -> bool:
 
 def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = None) -> Any:
     """Open `density` as a new Volume that lies, looks and moves like `source`, in another colour."""
+    name = source.name if is_result(source) else f"{source.name} {SUFFIX}"
+    volume = _new_volume(session, density, source, name, _other_color(source), model_id=model_id, style=_style(source))
+    volume.copy_settings_from(
+        source, copy_region=False, copy_colors=False, copy_thresholds=False, copy_style=False, copy_xform=False)
+    return volume
+
+
+def _new_volume(session: Any, density: DensityMap, place: Any, name: str, color: Sequence[float], **options: Any) -> Any:
+    """Return a Volume of `density` that lies as the Volume `place` does."""
     from chimerax.map import volume_from_grid_data
     from chimerax.map_data import ArrayGridData
 
-    data = source.data
-    name = source.name if is_result(source) else f"{source.name} {SUFFIX}"
+    data = place.data
     grid = ArrayGridData(
-        density.array, density.origin, density.step, data.cell_angles, density.rotation,
-        symmetries=data.symmetries, name=name,
-    )
-    grid.rgba = _other_color(source)
-    volume = volume_from_grid_data(grid, session, model_id=model_id, style=_style(source))
-    volume.copy_settings_from(
-        source, copy_region=False, copy_colors=False, copy_thresholds=False, copy_style=False, copy_xform=False)
-    volume.scene_position = source.scene_position  # the input may be part of a group that has been moved
+        density.array, density.origin, density.step, data.cell_angles, density.rotation, symmetries=data.symmetries, name=name)
+    grid.rgba = color
+    volume = volume_from_grid_data(grid, session, **options)
+    volume.scene_position = place.scene_position  # which may be part of a group that has been moved
     return volume
 
 
 def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
     """Open a map of the Q-score to expect as a hidden Volume that lies on `result`, and colour the surfaces of that by it."""
     from chimerax.core.commands import run
-    from chimerax.map import volume_from_grid_data
-    from chimerax.map_data import ArrayGridData
 
-    grid = ArrayGridData(density.array, density.origin, density.step, result.data.cell_angles, density.rotation,
-                         symmetries=result.data.symmetries, name=f"{result.name} {EXPECTED_Q}")
     # With a colour of its own: a map that ChimeraX gives one to waits to be drawn from then on, where it is hidden for ever,
     # and ChimeraX 1.7 stumbles over it once it is closed.
-    grid.rgba = (0.7, 0.7, 0.7, 1.0)
-    volume = volume_from_grid_data(grid, session, open_model=False, show_dialog=False)
+    volume = _new_volume(session, density, result, f"{result.name} {EXPECTED_Q}", (0.7, 0.7, 0.7, 1.0),
+                         open_model=False, show_dialog=False)
     volume.display = False
     session.models.add([volume])
-    volume.scene_position = result.scene_position
     watch_moves(session)
     result.update_drawings()  # colours are the vertices', which are made at the next frame at the latest
     if any(s.vertices is not None and len(s.vertices) for s in result.surfaces):
