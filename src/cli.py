@@ -17,7 +17,7 @@ from . import provenance
 from .core import predict, tiles
 from .core.density import DensityMap, MapError
 from .core.devices import DeviceError, choose
-from .core.levels import enclosed_volume, level_for_volume
+from .core.levels import level_for_surface, surface_volume
 from .core.mrc import read_mrc, write_mrc
 from .meter import Meter, status_text
 from .nets import store
@@ -141,13 +141,13 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _matched_levels(density: DensityMap, result: DensityMap, level: float | None) -> dict[str, float]:
-    """Contour levels of input and output that enclose the same volume, and these volumes in Å³."""
+    """Contour levels of input and output whose surfaces enclose the same volume, and these volumes in Å³."""
     if level is None:
         level = float(np.quantile(density.array, 1 - SHOWN_AT_FIRST))
-    volume = enclosed_volume(density.array, level, density.step)
-    matched = level_for_volume(result.array, volume, result.step)
-    return {"input_level": level, "input_volume": volume, "output_level": matched,
-            "output_volume": enclosed_volume(result.array, matched, result.step)}
+    volume = surface_volume(density.array, level, density.step)
+    matched, found = level_for_surface(
+        result.array, volume, result.step, lambda trial: surface_volume(result.array, trial, result.step))
+    return {"input_level": level, "input_volume": volume, "output_level": matched, "output_volume": found}
 
 
 def _write_json(path: Path, content: dict) -> None:

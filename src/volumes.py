@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .core.density import DensityMap, MapError
-from .core.levels import enclosed_volume, level_for_volume
+from .core.levels import level_for_surface, level_for_volume
 
 SUFFIX = "superem"
 EXPECTED_Q = "expected Q"
@@ -208,19 +208,9 @@ def contoured_volume(density: DensityMap, level: float) -> float:
 def level_enclosing(
     density: DensityMap, volume: float, start: float | None = None, tolerance: float = 1e-3,
 ) -> tuple[float, float]:
-    """Level at which the contour surface encloses `volume` Å³, and what it does enclose; `start` is a level to begin at.
-
-    Counting voxels is quick, but of thin density it finds up to twice what the surface encloses. So the count is
-    corrected by the ratio of both until they agree: a few contours where a bisection takes twenty.
-    """
-    level, found = level_for_volume(density.array, volume, density.step) if start is None else start, 0.0
-    for _ in range(8):
-        found = contoured_volume(density, level)
-        if found <= 0 or abs(found - volume) <= tolerance * volume:
-            break
-        counted = enclosed_volume(density.array, level, density.step)
-        level = level_for_volume(density.array, counted * volume / found, density.step)
-    return level, found
+    """Level at which the contour surface encloses `volume` Å³, and what it does enclose; as `core.levels.level_for_surface`."""
+    return level_for_surface(
+        density.array, volume, density.step, lambda level: contoured_volume(density, level), start, tolerance)
 
 
 def _level_by_rank(old: DensityMap, new: DensityMap, level: float) -> float:

@@ -104,7 +104,8 @@ def test_map_in_map_out(folder, density, weights):
     assert record["input_sha256"] == hashlib.sha256((folder / "in.mrc").read_bytes()).hexdigest()
     assert "refine" in record["caution"] and record["tiling"]["margin"] == 4
     levels = record["levels"]
-    assert levels["output_volume"] == pytest.approx(levels["input_volume"], abs=0.51)
+    assert levels["input_volume"] == pytest.approx(4 / 3 * np.pi * (4 * np.sqrt(2 * np.log(1 / 0.3))) ** 3, rel=0.03)
+    assert levels["output_volume"] == pytest.approx(levels["input_volume"], rel=0.01)
 
 
 def test_map_of_reliability(folder, call, weights):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from superem.core.levels import enclosed_volume, level_for_volume
+from scipy.ndimage import gaussian_filter
+from superem.core.levels import enclosed_volume, level_for_surface, level_for_volume, surface_volume
 
 
 @given(seed=st.integers(0, 99), count=st.integers(1, 210), step=st.tuples(*[st.floats(0.5, 3)] * 3))
@@ -20,3 +21,39 @@ def test_the_ends_of_the_range():
     assert enclosed_volume(array, level_for_volume(array, 0, (1, 1, 1)), (1, 1, 1)) == 0
     assert level_for_volume(array, 1000, (1, 1, 1)) == 0
     assert level_for_volume(array, 3 * 1.5, (1, 1, 1.5)) == 5
+
+
+def surface_of(array, step):
+    return lambda level: surface_volume(array, level, step)
+
+
+@pytest.mark.parametrize("radius", [4, 8])
+def test_volume_of_a_sphere(make_blob, radius):
+    step = (0.9, 1.1, 1.0)
+    blob = make_blob((20, 19, 24), (0, 0, 0), step, (10.3, 9.8, 9.6), sigma=4)
+    level = np.exp(-(radius**2) / 32)
+    assert surface_volume(blob.array, level, step) == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.05)
+
+
+def test_surface_is_closed_at_the_faces_of_the_box():
+    """A slab in a box of 5 x 4 x 9 voxels: half of a cell is added by interpolation, none beyond the outermost voxels."""
+    slab = np.zeros((9, 4, 5), np.float32)
+    slab[3:6] = 1
+    assert surface_volume(slab, 0.5, (2, 1, 1)) == (4 * 2) * 3 * (2 + 2 * 0.5)
+    assert surface_volume(slab, 1.5, (2, 1, 1)) == 0
+    assert surface_volume(slab, -1, (2, 1, 1)) == (4 * 2) * 3 * 8
+
+
+@given(seed=st.integers(0, 99), share=st.floats(0.01, 0.5))
+def test_level_for_the_volume_of_a_surface(seed, share):
+    array = gaussian_filter(np.random.default_rng(seed).normal(size=(24, 20, 22)), 1.2).astype(np.float32)
+    step = (1, 1.5, 0.8)
+    wanted = surface_volume(array, np.quantile(array, 1 - share), step)
+    level, found = level_for_surface(array, wanted, step, surface_of(array, step))
+    assert found == surface_volume(array, level, step) == pytest.approx(wanted, rel=0.002)
+
+
+def test_no_volume_is_above_the_maximum():
+    array = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
+    level, found = level_for_surface(array, 0, (1, 1, 1), surface_of(array, (1, 1, 1)))
+    assert level > 26 and found == 0
