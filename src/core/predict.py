@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import tiles
-from .density import DensityMap, MapError, check, looks_like_mask
+from .density import DensityMap, MapError, check, looks_inverted, looks_like_mask
 from .devices import Device, DeviceError, choose, instead_of
 from .memory import require_memory
 from .normalise import NORMALISATIONS
@@ -169,6 +169,8 @@ def enhance(
     doubt = doubt_of(found, resolution)
     if looks_like_mask(density):
         doubt = f"{density.name} looks like a mask, not like density: most of its high voxels have one value."
+    elif looks_inverted(density):
+        doubt = f"{density.name} looks inverted in contrast: its extremes are its lowest values; if so, multiply it by -1 first."
     report = Report(
         card.name, model.sha256, chosen.label, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
         runner.batch_size, run, len(plan) - run, time.monotonic() - started, tuple(runner.notes), doubt)

@@ -293,6 +293,13 @@ def test_a_map_beyond_the_networks_range_is_doubted(make_model):
     assert other.resolution > 6 and "hardly agrees" in other.doubt
 
 
+def test_inverted_contrast_is_doubted(make_model, make_blob):
+    blob = make_blob((20, 20, 20), (0, 0, 0), (1, 1, 1), (10, 10, 10))
+    assert enhance(blob, make_model(), device="cpu").report.doubt is None
+    inverted = DensityMap(1 - blob.array, name="emd_1.map")
+    assert "emd_1.map looks inverted in contrast" in enhance(inverted, make_model(), device="cpu").report.doubt
+
+
 def test_cancel_is_heard_between_two_layers(make_model):
     """A tile can take seconds on a slow machine; nobody waits for the rest of it."""
     layers = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(9)))
