@@ -30,8 +30,13 @@ def require_memory(density: DensityMap, grid: str = "1A") -> None:
     MapError
         With both figures.
     """
-    need, free = main_memory(density, grid), free_memory()
+    nz, ny, nx = grid_shape_origin(density, 1.0)[0]
+    require(main_memory(density, grid), f"{density.name} is {nx} x {ny} x {nz} voxels at 1 Å and", "check its voxel size, or "
+            "choose a subregion")
+
+
+def require(need: int, subject: str, advice: str) -> None:
+    """Raise a MapError that begins with `subject` and ends with `advice`, if less than `need` bytes of memory are free."""
+    free = free_memory()
     if free is not None and need > free:
-        nz, ny, nx = grid_shape_origin(density, 1.0)[0]
-        raise MapError(f"{density.name} is {nx} x {ny} x {nz} voxels at 1 Å and needs about {need / 2**30:.1f} GB of "
-                       f"memory, but {free / 2**30:.1f} GB are free; check its voxel size, or choose a subregion.")
+        raise MapError(f"{subject} needs about {need / 2**30:.1f} GB of memory, but {free / 2**30:.1f} GB are free; {advice}.")

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from .density import DensityMap, MapError
+from .memory import require
 
 READABLE_MODES = {0: "int8", 1: "int16", 2: "float32", 6: "uint16", 12: "float16"}
 IMOD_STAMP = 1146047817  # in the header's bytes 152-155, of files that IMOD wrote; bit 0 of the flags after it: bytes are signed
@@ -46,7 +47,8 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
             warnings.simplefilter("ignore")  # of flaws in the header; those that matter are found below
             with mrcfile.open(path, permissive=True, header_only=True) as file:
                 header = file.header.copy()
-            _check_header(path, header)  # before memory is taken for whatever size it claims
+            _check_header(path, header)
+            _check_size(path, header)
             with mrcfile.open(path, permissive=True) as file:
                 data = file.data
     except MapError:
@@ -92,6 +94,15 @@ def _check_header(path: Path, header: np.recarray) -> None:
                        "SuperEM needs a rectangular grid.")
 
 
+def _check_size(path: Path, header: np.recarray) -> None:
+    """Refuse what does not fit in memory, before any is taken for the size that the header claims."""
+    nx, ny, nz = (int(header[name]) for name in ("nx", "ny", "nz"))
+    kind = np.dtype(READABLE_MODES[int(header.mode)])
+    bytes_each = kind.itemsize if kind == np.float32 else kind.itemsize + 4  # others are converted
+    require(nx * ny * nz * bytes_each, f"{path} has {nx} x {ny} x {nz} voxels by its header and",
+            "if that is not its size, the file is damaged")
+
+
 def _step(path: Path, header: np.recarray, voxel_size: float | None) -> tuple[float, float, float]:
     """Voxel size (xyz) in Å."""
     if voxel_size is not None:
@@ -99,7 +110,7 @@ def _step(path: Path, header: np.recarray, voxel_size: float | None) -> tuple[fl
     cell = [float(header.cella[a]) for a in "xyz"]
     counts = [int(header.mx), int(header.my), int(header.mz)]
     if min(counts) <= 0 or not all(0 < c < math.inf for c in cell):
-        raise MapError(f"{path} has no voxel size in its header; say which one it is.")
+        raise MapError(f"{path} has no voxel size in its header; give it (option --voxel-size).")
     x, y, z = (c / n for c, n in zip(cell, counts, strict=True))
     return x, y, z
 

@@ -6,7 +6,7 @@ import mrcfile
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from superem.core import mrc
+from superem.core import memory, mrc
 from superem.core.density import DensityMap, MapError
 from superem.core.mrc import read_mrc, write_mrc
 
@@ -128,6 +128,16 @@ def damaged(path, array, kind):
 def test_damaged_files(tmp_path, array, kind, words):
     damaged(tmp_path / "a.mrc", array, kind)
     with pytest.raises(MapError, match=words):
+        read_mrc(tmp_path / "a.mrc")
+
+
+def test_a_file_that_does_not_fit_in_memory_is_refused_before_it_is_read(tmp_path, array, monkeypatch):
+    """As float32 it would: other kinds of number are converted, and are in memory twice."""
+    monkeypatch.setattr(memory, "free_memory", lambda: 4 * array.size)
+    assert read_mrc(write(tmp_path / "a.mrc", array)).shape == array.shape
+    write(tmp_path / "a.mrc", array.astype(np.int16))
+    monkeypatch.setattr(mrc.mrcfile.mrcinterpreter.MrcInterpreter, "_read_data", lambda *_, **__: pytest.fail("was read"))
+    with pytest.raises(MapError, match="a.mrc has 6 x 5 x 4 voxels by its header and needs .* GB of memory, but .* are free"):
         read_mrc(tmp_path / "a.mrc")
 
 
