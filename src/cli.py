@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from .meter import Meter, status_text
 from .nets import store
 
 OK, BAD_INPUT, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2 on wrong usage
+LOGGED_EVERY = 30.0  # seconds between two lines of progress where no terminal shows a bar
 SHOWN_AT_FIRST = 0.01  # share of the voxels inside the contour that ChimeraX opens a map with
 
 
@@ -41,14 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"superem: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("superem: interrupted; nothing was written", file=sys.stderr)
+        print("superem: interrupted; no file is left half written", file=sys.stderr)
         return INTERRUPTED
     return OK
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="superem", description="Super-resolve a cryo-EM map.", epilog=provenance.CAUTION)
+        prog="superem", usage=f"python -m {__package__} INPUT.mrc OUTPUT.mrc [options]   (--help lists them)",
+        description="Super-resolve a cryo-EM map.", epilog=provenance.CAUTION)
     add = parser.add_argument
     add("input", nargs="?", type=Path, metavar="INPUT.mrc", help="map to work on: MRC or CCP4, also .gz")
     add("output", nargs="?", type=Path, metavar="OUTPUT.mrc", help="super-resolved map to write")
@@ -110,16 +113,14 @@ def _run(args: argparse.Namespace) -> None:
     model = store.load(args.model)
     density = read_mrc(args.input, args.voxel_size)
     name = args.input.name
-    with tqdm(desc=name, file=sys.stderr, bar_format="{percentage:3.0f}%|{bar}| {desc}") as bar:
-
-        def show(done: float, total: int, seconds_left: float | None) -> None:
-            bar.n, bar.total = done, total
-            bar.set_description_str(status_text(name, done, total, seconds_left))
-
+    low, high = float(density.array.min()), float(density.array.max())
+    if args.level is not None and (args.level <= low or args.level >= high):
+        raise MapError(f"There is no contour at level {args.level:g}: the density of {name} lies between {low:g} and {high:g}.")
+    with _progress(name) as meter:
         enhanced = predict.enhance(
             density, model, tiling=args.tiling, device=args.device, batch_size=args.batch_size,
             skip_empty=not args.no_skip, rotations=args.rotations, grid=args.grid,
-            resolution=args.resolution, reliability=args.reliability is not None, progress=Meter(show))
+            resolution=args.resolution, reliability=args.reliability is not None, progress=meter)
     report, result = enhanced.report, enhanced.density
     levels = _matched_levels(density, result, args.level)
     write_mrc(args.output, result, provenance.labels(report, name))
@@ -138,6 +139,23 @@ def _run(args: argparse.Namespace) -> None:
     nz, ny, nx = result.shape
     print(f"Wrote {args.output}: {nx} x {ny} x {nz} voxels of {' x '.join(f'{s:.4g}' for s in result.step)} Å. "
           f"{provenance.CAUTION}")
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Meter]:
+    """Progress on standard error: a bar in a terminal, a line now and then in the log of a job."""
+    if not sys.stderr.isatty():
+        meter = Meter(lambda *progress: print(status_text(name, *progress), file=sys.stderr, flush=True))
+        meter.every = LOGGED_EVERY
+        yield meter
+        return
+    with tqdm(desc=name, file=sys.stderr, bar_format="{percentage:3.0f}%|{bar}| {desc}") as bar:
+
+        def show(done: float, total: int, seconds_left: float | None) -> None:
+            bar.n, bar.total = done, total
+            bar.set_description_str(status_text(name, done, total, seconds_left))
+
+        yield Meter(show)
 
 
 def _matched_levels(density: DensityMap, result: DensityMap, level: float | None) -> dict[str, float]:

@@ -17,16 +17,18 @@ class Meter:
     The core calls before every layer of the network, with parts of a tile, which may take half a minute.
     """
 
+    every = REPORT_EVERY
+
     def __init__(self, post: Callable[[float, int, float | None], None], cancelled: Callable[[], bool] | None = None):
         self._post, self._cancelled = post, cancelled
         self._began: tuple[float, float] | None = None
-        self._posted = 0.0
+        self._posted = float("-inf")
 
     def __call__(self, done: float, total: int) -> bool:
         """Return whether to go on, `done` tiles of `total` being done."""
         now = time.monotonic()
         self._began = self._began or (now, done)
-        if now - self._posted >= REPORT_EVERY or done == total:
+        if now - self._posted >= self.every or done == total:
             self._posted = now
             since, before = self._began
             told = done > before and (now - since > TELLING or done == total)

@@ -97,7 +97,8 @@ def test_map_in_map_out(folder, density, weights):
     lines = out.splitlines()
     assert len(lines) == 3
     assert "Model tiny on CPU" in lines[0] and "Level 0.3 of the input" in lines[1] and "Wrote out.mrc" in lines[2]
-    assert "100%" in err  # the progress bar
+    shown = err.splitlines()  # lines for a log, not a bar
+    assert shown[0] == "in.mrc: 0 of 8 tiles" and shown[-1].startswith("in.mrc: 8 of 8 tiles") and "\r" not in err
 
     record = json.loads((folder / "run.json").read_text())
     assert record["weights_sha256"] == sha and record["model"] == "tiny"
@@ -123,7 +124,8 @@ def test_map_of_reliability(folder, call, weights):
 
 def test_progress_within_a_tile_and_time_left(call, weights, monkeypatch):
     """A single tile may take minutes: the bar moves at each of its layers."""
-    monkeypatch.setattr("superem.meter.REPORT_EVERY", 0)
+    monkeypatch.setattr("superem.meter.Meter.every", 0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr("superem.meter.TELLING", 0)
     code, out, err = call("in.mrc", "out.mrc", "--model", weights, "--voxel-size", 0.7, "--device", "cpu")
     assert code == 0 and "1 of 1 tiles" in out
@@ -163,6 +165,7 @@ def test_bad_input_is_one_sentence_and_exit_code_1(folder, call, weights, densit
         (("in.mrc", "out.mrc", "--model", "in.mrc"), "not a SuperEM weights file"),
         (("in.mrc", "out.mrc", "--model", weights, "--voxel-size", "0"), "voxel size"),
         (("in.mrc", "out.mrc", "--model", weights, "--device", "cuda:77"), "was asked for"),
+        (("in.mrc", "out.mrc", "--model", weights, "--level", "1.5"), "lies between 0 and "),
     ]:
         code, out, err = call(*arguments)
         assert (code, out) == (1, "")
@@ -199,7 +202,7 @@ def test_interrupted_leaves_nothing(folder, density, weights, sent, code):
     process = start(folder, "in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--tiling", "paper",
                     "--no-skip")
     seen = ""
-    while "1%" not in seen:  # the work has begun
+    while "tiles" not in seen:  # the work has begun
         assert process.poll() is None, seen
         seen += process.stderr.read(1)
     process.send_signal(sent)
