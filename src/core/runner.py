@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20}  # of a batch; on the CPU one tile, so that Cancel is heard soon
 # Memory on a CPU, as networks of both architectures took it for tiles of 40 to 128 voxels: so many arrays of the size of the
 # largest that a layer reads or writes (these two, copies of them in the order that convolutions work in, and the skips around
-# them), and the libraries' own buffers, in bytes.
+# them). Beside it, in bytes, what the libraries hold on to: with tiles of 25 to 64 voxels up to 150 MB, from run to run another
+# amount. It is rather foretold than left out: too little memory ends a run, too high a figure does no harm.
 LARGEST_IN_MEMORY = 6.5
-BUFFERS = 20 * 2**20
+BUFFERS = 180 * 2**20
 # What PyTorch and its libraries say, in small letters, where they do not raise an error of a kind of its own. That there is no
 # engine for a convolution may mean either: cuDNN tries one after the other and does not tell why each of them failed.
 NO_ENGINE = "unable to find an engine to execute this computation"

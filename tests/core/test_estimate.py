@@ -1,7 +1,6 @@
 """What is foretold of a run, against runs."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -49,7 +48,7 @@ from superem.nets.store import Card, Model
 def resident(key):
     return 1024 * int(re.search(key + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
 
-def ratio(tile, n, step, grid):
+def foretold_and_taken(tile, n, step, grid):
     options = {"depths": [2, 1, 1]}
     card = Card("test", "unet", options, tile, 8, "robust", blur=[[3.0, 0.5]])
     array = np.zeros((n, n, n), np.float32)
@@ -60,26 +59,27 @@ def ratio(tile, n, step, grid):
     enhance(DensityMap(array + np.float32(0), step=(step,) * 3), model, device="cpu", grid=grid)
     took = resident("VmHWM") - before
     outline = DensityMap(np.broadcast_to(np.float32(0), array.shape), step=(step,) * 3)
-    return estimate(outline, model, device="cpu", grid=grid).memory / took
+    return estimate(outline, model, device="cpu", grid=grid).memory, took
 
 torch.set_num_threads(1)
-ratio(40, 20, 1.0, "1A")  # libraries are loaded
-print(json.dumps([ratio(*case) for case in json.loads(sys.argv[1])]))
+foretold_and_taken(40, 20, 1.0, "1A")  # libraries are loaded
+print(json.dumps(foretold_and_taken(*json.loads(sys.argv[1]))))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell a program's peak memory")
-def test_main_memory_is_foretold():
-    """With room for what the C library keeps, which differs from run to run: here, in a process of its own, it keeps nothing."""
-    cases = [
-        (96, 80, 1.0, "1A"),  # the network's memory decides, of one tile
-        (64, 80, 1.2, "1A"),  # and of one after the other
-        (48, 220, 0.7, "input"),  # the map's
-    ]
-    done = subprocess.run([sys.executable, "-c", MEASURE, json.dumps(cases)], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}, check=False)
+@pytest.mark.parametrize("case", [
+    (32, 40, 1.0, "1A"),  # what the libraries hold on to decides
+    (96, 80, 1.0, "1A"),  # the network's memory
+    (48, 220, 0.7, "input"),  # the map's
+])
+def test_main_memory_is_foretold(case):
+    """Never too little, in a process as users have it, and not beyond reason."""
+    command = [sys.executable, "-c", MEASURE, json.dumps(case)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(1.2 < ratio < 1.8 for ratio in json.loads(done.stdout)), done.stdout
+    foretold, took = json.loads(done.stdout)
+    assert took < foretold < 1.8 * took + runner.BUFFERS
 
 
 def test_memory_grows_with_the_map_the_output_and_the_network():
