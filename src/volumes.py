@@ -80,7 +80,7 @@ def check_kind(volume: Any) -> None:
     name, data = label(volume), volume.data
     advice = f"superem needs a single cryo-EM map; 'volume copy #{volume.id_string}' makes one of it."
     if getattr(volume, "series", None) is not None or data.time is not None:
-        raise MapError(f"{name} is one time of a series; {advice}")
+        raise MapError(f"{name} is one map of a series; {advice}")
     if data.channel is not None or volume.other_channels():
         raise MapError(f"{name} is one channel of a multi-channel or color image; {advice}")
     if any(abs(angle - 90) > 0.01 for angle in data.cell_angles):
