@@ -37,7 +37,7 @@ def test_nothing_open(refused):
     assert "needs a map" in refused("superem #1")
 
 
-@pytest.mark.parametrize(("attribute", "words"), [("channel", "one channel"), ("time", "one time")])
+@pytest.mark.parametrize(("attribute", "words"), [("channel", "one channel"), ("time", "one map of a series")])
 def test_one_of_many(refused, session, attribute, words):
     """A channel of a color image and a time of a series, and the advice works."""
     volume = add_map(session)
