@@ -96,7 +96,9 @@ def robust(array: np.ndarray) -> Scale:
     if molecule.size < FEWEST:  # scale the noise itself
         molecule = values[np.searchsorted(values, solvent, side="right") :]
     high = float(np.percentile(molecule, MOLECULE_PERCENTILE)) if molecule.size else float(values[-1])
-    return Scale(solvent, high if high > solvent else float(values[-1]))
+    if solvent >= high:  # most of the box has the highest density there is: a mask that nearly fills it
+        solvent, high = float(values[0]), float(values[-1])
+    return Scale(solvent, high)
 
 
 def _sample(array: np.ndarray) -> np.ndarray:
