@@ -106,6 +106,8 @@ class Pair:
             surface.auto_recolor_vertices = recolour
             if hasattr(painter := painter_of(surface), "transparency"):  # it paints with one of its own
                 painter.transparency = transparency or None
+            if surface.vertex_colors is None:  # a new level was drawn meanwhile
+                recolour()
 
     @property
     def blended(self) -> int | None:

@@ -51,6 +51,24 @@ def test_a_map_coloured_by_another_stays_so(pair):
     assert colours() == pytest.approx(255)
 
 
+def test_a_level_that_is_drawn_while_maps_are_moved_apart_is_coloured(pair, monkeypatch):
+    """`tile` looks where maps end, and so draws a level that waits for its frame, at a moment at which colours are forgotten."""
+    from chimerax.core.commands import run
+    from chimerax.superem.panel.compare import Pair
+
+    def tile(_pair, command):
+        run(pair.session, command.partition("; tile")[0])  # which is not in the library
+        draw_frame(pair.session)
+
+    run(pair.session, f"color sample #{pair.after.id_string} map #{pair.before.id_string} palette 0,red:1,blue")
+    draw_frame(pair.session)
+    pair.after.set_parameters(surface_levels=[0.4])
+    monkeypatch.setattr(Pair, "_run", tile)
+    pair.side_by_side()
+    surface = pair.after.surfaces[0]
+    assert len(np.unique(surface.vertex_colors, axis=0)) > 3 and len(surface.vertex_colors) == len(surface.vertices)
+
+
 def test_flip(pair):
     """Flipping shows one map alone, then the other."""
     assert pair.flip() is pair.before
