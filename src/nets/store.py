@@ -147,7 +147,8 @@ def load(name_or_path: str = DEFAULT) -> Model:
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, does not fit the architecture that it names, or holds no generator.
+        If the file is missing, damaged, does not fit the architecture that it names, holds no generator, or has a card that
+        cannot be followed.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -160,6 +161,8 @@ def load(name_or_path: str = DEFAULT) -> Model:
         raise WeightsError(f"{path} holds a discriminator, which judges maps and makes none.")
     if card.normalisation not in NORMALISATIONS:
         raise WeightsError(f'{path} needs a normalisation "{card.normalisation}" that this version does not have.')
+    if not 0 <= 2 * card.margin < card.tile:
+        raise WeightsError(f"{path} asks for tiles of {card.tile} voxels with a margin of {card.margin}: none would be left.")
     try:
         network = build(card.architecture, **card.options)
         network.load_state_dict(load_file(str(path)))

@@ -1,12 +1,18 @@
 """Weights files rebuild the network they were made from, and damaged ones are refused in one sentence."""
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from superem.nets import store
 
 from superem import nets
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -39,8 +45,25 @@ def test_a_file_rebuilds_its_network(weights, card):
 
 
 def test_the_card_is_read_without_the_weights(weights, card):
-    """The list of models needs no torch."""
     assert store.read_card(weights[0]) == card
+
+
+def test_the_list_of_models_needs_no_torch():
+    """Which takes seconds to load."""
+    code = "import sys; from superem.cli import main; main(['--list-models']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert store.DEFAULT in done.stdout and done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"margin": 16}, "tiles of 32 voxels with a margin of 16"), ({"margin": -1}, "margin of -1"),
+    ({"normalisation": "other"}, 'normalisation "other"'),
+])
+def test_a_card_that_cannot_be_followed_is_refused(tmp_path, weights, card, changes, words):
+    path = tmp_path / "other.safetensors"
+    store.save(path, weights[1], replace(card, **changes))
+    with pytest.raises(store.WeightsError, match=words):
+        store.load(str(path))
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.99])
