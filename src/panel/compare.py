@@ -106,8 +106,6 @@ class Pair:
             surface.auto_recolor_vertices = recolour
             if hasattr(painter := painter_of(surface), "transparency"):  # it paints with one of its own
                 painter.transparency = transparency or None
-            if surface.vertex_colors is None:  # a new level was drawn meanwhile
-                recolour()
 
     @property
     def blended(self) -> int | None:
@@ -125,8 +123,8 @@ class Pair:
     def side_by_side(self) -> None:
         """Move both apart on the screen; dragging the mouse turns each about its own centre."""
         with self._colours_kept(0, 0):
-            self._run(f"show {self.spec} models; transparency {self.spec} 0 target s; "
-                      f"tile {self.spec} columns 2 spacingFactor 1.2")
+            self._run(f"show {self.spec} models; transparency {self.spec} 0 target s")
+        self._run(f"tile {self.spec} columns 2 spacingFactor 1.2")  # what colours a map moves along
 
     def turn_alike(self) -> None:
         """Let dragging turn each about its own centre, as `tile` does; a session file does not keep it."""

@@ -51,22 +51,30 @@ def test_a_map_coloured_by_another_stays_so(pair):
     assert colours() == pytest.approx(255)
 
 
-def test_a_level_that_is_drawn_while_maps_are_moved_apart_is_coloured(pair, monkeypatch):
-    """`tile` looks where maps end, and so draws a level that waits for its frame, at a moment at which colours are forgotten."""
+def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(pair, monkeypatch):
+    """`tile` draws a level that waits for its frame, and moves a map that what colours it is to follow: both with colours kept."""
     from chimerax.core.commands import run
+    from chimerax.geometry import translation
     from chimerax.superem.panel.compare import Pair
+    from chimerax.superem.volumes import watch_moves
 
     def tile(_pair, command):
-        run(pair.session, command.partition("; tile")[0])  # which is not in the library
-        draw_frame(pair.session)
+        if command.startswith("tile"):  # which is not in the library
+            pair.after.position = translation((50, 0, 0))
+            draw_frame(pair.session)
+        else:
+            run(pair.session, command)
 
-    run(pair.session, f"color sample #{pair.after.id_string} map #{pair.before.id_string} palette 0,red:1,blue")
+    expected = add_map(pair.session, name="expected Q")
+    run(pair.session, f"color sample #{pair.after.id_string} map #{expected.id_string} palette 0,red:1,blue")
     draw_frame(pair.session)
+    watch_moves(pair.session)
     pair.after.set_parameters(surface_levels=[0.4])
     monkeypatch.setattr(Pair, "_run", tile)
     pair.side_by_side()
     surface = pair.after.surfaces[0]
     assert len(np.unique(surface.vertex_colors, axis=0)) > 3 and len(surface.vertex_colors) == len(surface.vertices)
+    assert expected.position.same(pair.after.position)
 
 
 def test_flip(pair):
@@ -207,7 +215,7 @@ def test_side_by_side_is_tile(pair, monkeypatch):
     pair.side_by_side()
     pair.together()
     spec = f"#{pair.before.id_string},{pair.after.id_string}"
-    assert f"tile {spec} columns 2" in commands[0] and commands[1] == f"tile off {spec}"
+    assert f"tile {spec} columns 2" in commands[1] and commands[2] == f"tile off {spec}"
 
 
 def test_usable(pair):
