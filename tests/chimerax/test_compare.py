@@ -52,7 +52,7 @@ def test_a_map_coloured_by_another_stays_so(pair):
 
 
 def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(pair, monkeypatch):
-    """`tile` draws a level that waits for its frame, and moves a map that what colours it is to follow: both with colours kept."""
+    """`tile` draws a level that waits for its frame, and moves a map that its colours are to follow: they are kept meanwhile."""
     from chimerax.core.commands import run
     from chimerax.geometry import translation
     from chimerax.superem.panel.compare import Pair
