@@ -113,9 +113,10 @@ def signal(
     weak = min(0.6, (0.04 + 0.18 * loose) * np.exp(rng.normal(0, 0.6)))
     strength = np.exp(-weak * (place + rng.uniform(0, 0.5) * relative)).clip(0.1, 2).astype(np.float32)
     # train maps, at 8 to 5.6 Å, against the buried main chain: exposed main chain 0.53 to 1.04, median 0.79; buried side
-    # chains 0.48 to 1.01, 0.81; exposed ones 0.21 to 0.76, 0.47 (`python -m training.agreement`)
+    # chains 0.48 to 1.01, 0.81; exposed ones 0.21 to 0.76, 0.47 (`python -m training.agreement`). In membranes even buried ones
+    # are weak: what surrounds them is as dense as they are
     strength *= 1 - rng.uniform(0, 0.7) * loose * exposed
-    strength[atoms.side > 0] *= (1.05 - 0.4 * loose) * (1 - rng.uniform(0.1, 0.5) * exposed[atoms.side > 0])
+    strength[atoms.side > 0] *= rng.uniform(0.4, 1.05) * (1 - rng.uniform(0.1, 0.5) * exposed[atoms.side > 0])
     strength[atoms.side == 2] *= rng.uniform(-0.1, 0.8)  # radiation; negative charge scatters less
     lost = (atoms.side > 0) & (relative > 1.2) & (rng.random(len(xyz)) < rng.uniform(0, 0.6))
     strength[lost] *= 0.3
@@ -177,22 +178,24 @@ def deposit(
     spectrum: np.ndarray,
     molecule: np.ndarray,
     d: float,
-    sharpened: bool,
+    raw_b: float,
+    left: float,
     q2: np.ndarray,
     held: np.ndarray,
 ) -> np.ndarray:
-    """Noise, FSC weighting, low-pass and the voxel's limit; back to real space, (n, n, n) float32."""
+    """Noise, FSC weighting, low-pass and the voxel's limit; back to real space, (n, n, n) float32.
+
+    The raw map's B-factor `raw_b` (Å²) sets how soon noise takes over; sharpening has left the part `left` of it in `spectrum`.
+    """
     n = len(molecule)
     shell, power = radial_power(spectrum, q2, n)
     q = np.arange(n + 1) / n
     # model-map FSC = 1 / sqrt(1 + N/S): it is 0.5 where N/S = 3, which is where the resolution is read
     # by half maps, and so not exactly there: models are worse than maps
-    limit = rng.uniform(0.82, 1.12) / d
-    raw_b = rng.uniform(10, 25) * d * d
+    limit = rng.uniform(0.85, 1.15) / d
     noise_to_signal = 3 * np.exp(np.clip(0.5 * raw_b * (q**2 - limit**2), -20, 20))
     # errors of reconstruction keep the FSC of real pairs below 1 far below the limit
     noise_to_signal += rng.choice([rng.uniform(0, 0.1), rng.uniform(0.1, 0.5)], p=[0.8, 0.2]) * np.minimum(1, q * d)
-    noise_to_signal *= np.exp(rng.uniform(2, 9) * np.clip(q / limit - 0.9, 0, 1))
     # noise fills the box, but the FSC is read inside the molecule's mask
     # noise does not know the dip that proteins have at 6 Å: it follows the signal's spectrum smoothed
     smooth = np.exp(ndimage.gaussian_filter1d(np.log(power + 1e-9 * power.max()), 0.09 * n))
@@ -203,16 +206,18 @@ def deposit(
     noise = rng.standard_normal((n, n, n), np.float32)
     noise *= np.exp(rng.uniform(0, 0.4) * smooth_field(rng, n, 25))
     amplitude = np.sqrt(noise_power / n**3)
-    total = spectrum + fft.rfftn(noise) * amplitude[shell].astype(np.float32)
-
-    weighted = rng.random() < 0.9
-    if weighted:  # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) is 1 / sqrt(1 + N/S)
-        total *= (1 / np.sqrt(1 + noise_to_signal))[shell].astype(np.float32)
-    # who sharpens or does not weight has to cut the noise off; others may leave the map to fall as it does, which TRPV1 and
-    # kinesin do. Where train maps show a cut, it lies at 0.85 to 1.1 of the limit, in one at 1.2
-    cut = rng.uniform(0.84, 1.12 if weighted else 1.0) / d
-    shares = [0.5, 0.12, 0.38, 0] if sharpened or not weighted else [0.25, 0.1, 0.2, 0.45]
-    kind = rng.choice(["edge", "Gaussian", "Butterworth", "none"], p=shares)
+    # near the limit the FSC falls faster than a B-factor says: signal is lost there, and the noise is no stronger for it
+    lost = np.exp(rng.uniform(2, 9) * np.clip(q / limit - 0.9, 0, 1))
+    noise_to_signal *= lost
+    total = spectrum * (1 / np.sqrt(lost))[shell].astype(np.float32) + fft.rfftn(noise) * amplitude[shell].astype(np.float32)
+    # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) is 1 / sqrt(1 + N/S). It is seldom complete, least of all in
+    # maps that are little sharpened: beyond the limit TRPV1, 7lq6 and CPV go on as a shelf of noise
+    total *= np.maximum(1 / np.sqrt(1 + noise_to_signal), left * rng.uniform(0, 0.5))[shell].astype(np.float32)
+    # who sharpens has to cut the noise off, as TMV and EMD-3073 are at 1.05 and 1.15 of the limit; others leave the map to fall
+    # as it does, or cut it far beyond, as TRPV1 is at 1.35
+    sharpened = left < 0.5
+    cut = rng.uniform(0.95, 1.2 if sharpened else 1.45) / d
+    kind = rng.choice(["edge", "Gaussian", "Butterworth", "none"], p=[0.6, 0.1, 0.3, 0] if sharpened else [0.3, 0.1, 0.2, 0.4])
     radius = np.sqrt(q2)
     if kind == "edge":
         total *= np.clip(0.5 + (cut - radius) / rng.uniform(0.01, 0.06), 0, 1)

@@ -90,24 +90,23 @@ def simulate(rng: np.random.Generator, atoms: Atoms, largest: int = 80) -> Pair:
 
     d = _resolution(rng)
     q2, q_max = frequencies(n)
-    loose = rng.random()  # from rigid and well modelled, as a virus may be, to flexible: all errors follow it
+    loose = rng.random() ** 2  # from rigid and well modelled, as a virus may be, to flexible: all errors follow it
     moved = degrade.misplace(rng, xyz, atoms.side, n, d, loose)
-    # effective B-factor after the depositor's sharpening: amplitude at the resolution limit is exp(-fall). Some train maps are
-    # flat up to their limit and then cut off; others fall from 10 Å on
-    sharpened = rng.random() < 0.6
-    overall_b = 4 * d * d * (rng.uniform(0, 1.4) if sharpened else rng.uniform(1, 3.4))
-    spectrum, absent = degrade.signal(rng, moved, atoms, n, d, loose, overall_b, q2)
+    # amplitudes of the raw reconstruction fall by this B-factor and noise hardly does; sharpening leaves a part of the fall, and
+    # raises the noise by the rest
+    raw_b, left = d * d * rng.uniform(8, 18), rng.uniform(0.1, 1)
+    spectrum, absent = degrade.signal(rng, moved, atoms, n, d, loose, raw_b * left, q2)
     voxel = np.clip(np.rint(xyz[:, ::-1]).astype(int), 0, n - 1)
     cloud = ndimage.gaussian_filter(degrade.counts(voxel[~absent], n), 2.5)
     molecule = (cloud > 0.4 * np.median(cloud[cloud > cloud.max() * 0.2])).astype(np.float32)
-    spectrum = spectrum - degrade.solvent(rng, molecule, overall_b, q2)
+    spectrum = spectrum - degrade.solvent(rng, molecule, raw_b * left, q2)
     detergent = degrade.belt(rng, molecule) if rng.random() < BELT_SHARE else None
     if detergent is not None:
         spectrum = spectrum + fft.rfftn(detergent)
     if rng.random() < DIRECTIONAL_SHARE:
         spectrum = spectrum * degrade.directional(rng, n, d)
     voxel_size = rng.uniform(0.7, min(1.6, d / 2.3))
-    density = degrade.deposit(rng, spectrum, molecule, d, sharpened, q2, q_max <= 1 / (2 * voxel_size))
+    density = degrade.deposit(rng, spectrum, molecule, d, raw_b, left, q2, q_max <= 1 / (2 * voxel_size))
     mask, tight = (np.ones((n, n, n), np.float32), False) if roomy else degrade.mask(rng, xyz, voxel, atoms, molecule)
     density = degrade.crop(rng, density, mask, tight, voxel_size)
     if rng.random() < 0.12:  # clipped at a threshold, as by a "zone" of someone's contour
