@@ -48,14 +48,14 @@ class Predictor:
         #: Tells what predicts from what predicts otherwise, whatever else the file says.
         self.identity = digest(weights_digest(model), self.blur)
 
-    def __call__(self, density: DensityMap) -> DensityMap:
-        """The super-resolved map of one on the 1 Å grid."""
+    def __call__(self, density: DensityMap, resolution: float | None = None) -> DensityMap:
+        """The super-resolved map of one on the 1 Å grid; its resolution (Å) is found if it is not given."""
         key = digest(self._key, density.array, density.step)
         raw = self.cache.array(key, lambda: predict.enhance(
             density, self.model, tiling=self.tiling, rotations=self.rotations, device="cpu").density.array)
         if self.blur:
             scale = normalise.NORMALISATIONS[self.model.card.normalisation](density.array)
-            raw = scale.restore(sharpness.limit(scale.apply(density.array), scale.apply(raw), self.blur)[0])
+            raw = scale.restore(sharpness.limit(scale.apply(density.array), scale.apply(raw), self.blur, resolution)[0])
         return DensityMap(raw, density.origin, density.step, density.rotation, f"{density.name} superem")
 
 

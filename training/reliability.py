@@ -2,6 +2,7 @@
 
     python -m training.reliability --data ../data/maps --weights unet
     python -m training.reliability --data ../data/maps --weights unet --also 2n1f_A EMMIVox_24095
+    python -m training.reliability --data ../data/maps --weights unet --reported
     python -m training.export --weights src/weights/unet.safetensors --reliability '[[0, 0], [0.06, 0.1], ...]'
 
 At every atom of a model, the local strength of detail in the super-resolved map is compared with the mean Q-score of the
@@ -22,6 +23,7 @@ import csv
 import json
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -68,8 +70,10 @@ class Sample:
     invented: np.ndarray
 
 
-def read_samples(data: Path, weights: str, also: list[str], cache: Cache, rotations: int = 1) -> list[Sample]:
-    """Samples of the validation maps and of those in `also`."""
+def read_samples(
+    data: Path, weights: str, also: list[str], cache: Cache, rotations: int = 1, reported: bool = False
+) -> list[Sample]:
+    """Samples of the validation maps and of those in `also`, told the `reported` resolution or finding their own."""
     with open(data / "pairs.csv", newline="") as lines:
         groups = {row["id"]: row["group"] for row in csv.DictReader(lines)}
     model = load(weights)
@@ -81,7 +85,8 @@ def read_samples(data: Path, weights: str, also: list[str], cache: Cache, rotati
     found = []
     for case in read_cases(data) + (read_cases(data, ids=also) if also else []):
         reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
-        result = predictor(case.density)
+        resolution = case.resolution if reported else None
+        result = predictor(case.density, resolution)
         lr, sr = normalised(case.density, case.density), normalised(result, case.density)
         xyz = reference.atoms.xyz
         q = scores(result, reference.points, reference.valid)
@@ -89,7 +94,7 @@ def read_samples(data: Path, weights: str, also: list[str], cache: Cache, rotati
         detail, input_detail, agreement = (
             sample(replace(result, array=a), xyz) for a in (local_detail(sr), local_detail(lr), local_agreement(lr, sr)))
         phases = randomised_phases(case.density, np.random.default_rng(0))
-        made = predictor(phases)
+        made = predictor(phases, resolution)
         invented = local_detail(normalised(made, phases))[made.array >= matched_level(result, reference)]
         found.append(Sample(case.name, groups[case.name], detail, input_detail, agreement, local, invented))
     return found
@@ -126,12 +131,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", default=DEFAULT, help="name of a bundled model, or a weights file")
     parser.add_argument("--also", nargs="*", default=[], metavar="ID", help="maps that are looked at and not fitted to")
     parser.add_argument("--rotations", type=int, default=1, help="orientations that results are means over (%(default)s)")
+    parser.add_argument("--reported", action="store_true",
+                        help="of results that were told the reported resolution, by the curve of those that found their own")
     parser.add_argument("--markdown", type=Path, help="write the table here too, for the model card")
     parser.add_argument("--cache", type=Path, default=Path("build/evaluation"), help="folder for what can be reused")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    samples = read_samples(options.data, options.weights, options.also, Cache(options.cache), options.rotations)
+    read = partial(read_samples, options.data, options.weights, options.also, Cache(options.cache), options.rotations)
+    samples = read()
     fitted = [s for s in samples if s.name not in options.also]
+    if options.reported:
+        samples = read(reported=True)
     rows = []
     for s in samples:
         others = [o for o in fitted if o.group != s.group]
@@ -140,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
         random = f"{made_up.mean():.2f}" if made_up.size else "–"
         ranks = [spearmanr(signal, s.q)[0] for signal in (s.detail, s.input_detail, s.agreement)]
         errors = (np.abs(guess - s.q).mean() for guess in (right, constant))
-        rows.append([s.name + " (not fitted)" * (s not in fitted), f"{s.q.mean():.2f}", f"{right.mean():.2f}",
+        rows.append([s.name + " (not fitted)" * (s.name in options.also), f"{s.q.mean():.2f}", f"{right.mean():.2f}",
                      *(f"{e:.2f}" for e in errors), *(f"{r:+.2f}" for r in ranks), random])
     means = [np.mean([float(row[n]) for row in rows]) for n in range(1, 8)]
     rows.append(["**mean**", *(f"{m:.2f}" for m in means[:4]), *(f"{m:+.2f}" for m in means[4:]), ""])

@@ -24,7 +24,7 @@ import torch
 from scipy.fft import irfftn, rfftn
 from scipy.spatial import cKDTree
 from superem.core.normalise import NORMALISATIONS, Scale
-from superem.core.sharpness import blur, limit
+from superem.core.sharpness import blur
 from superem.nets.store import DEFAULT, Model, load
 
 from .evaluate import Case, read_cases
@@ -73,18 +73,13 @@ def read_samples(data: Path, ids: list[str] | None, weights: str, cache: Cache) 
 
 
 def _sample(case: Case, model: Model, normalisation: Callable[[np.ndarray], Scale], cache: Cache) -> Sample:
-    lr = normalisation(case.density.array).apply(case.density.array)
+    def predicted(array: np.ndarray, rotations: int = 1, blur: list | None = None) -> np.ndarray:
+        predictor = Predictor(model, cache, rotations=rotations, blur=blur)
+        return normalisation(array).apply(predictor(replace(case.density, array=array)).array)
 
-    def predicted(array: np.ndarray, rotations: int = 1) -> np.ndarray:
-        density = replace(case.density, array=array)
-        return normalisation(array).apply(Predictor(model, cache, rotations=rotations, blur=[])(density).array)
-
-    def finish(raw: np.ndarray) -> np.ndarray:
-        return limit(lr, raw, model.card.blur)[0]
-
-    raw = predicted(case.density.array)
+    array = case.density.array
     reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
-    return Sample(case, reference, lambda *what: finish(predicted(*what)), lr, raw, finish(raw))
+    return Sample(case, reference, predicted, normalisation(array).apply(array), predicted(array, blur=[]), predicted(array))
 
 
 def filtered(array: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -40,14 +40,15 @@ def density() -> DensityMap:
     return DensityMap(array.astype(np.float32), (3.0, -2.0, 1.0))
 
 
+@pytest.mark.parametrize("resolution", [None, 4.0])
 @pytest.mark.parametrize("blur", [None, [], [[2.0, 0.6], [6.0, 1.4]]])
-def test_a_kept_prediction_is_that_of_the_core(tmp_path, model, density, blur):
-    """Made anew or read from the cache, with the card's blur or another."""
+def test_a_kept_prediction_is_that_of_the_core(tmp_path, model, density, blur, resolution):
+    """Made anew or read from the cache, with the card's blur or another, for the resolution that is given or found."""
     card = model.card if blur is None else replace(model.card, blur=blur)
-    expected = predict.enhance(density, replace(model, card=card), device="cpu").density
+    expected = predict.enhance(density, replace(model, card=card), device="cpu", resolution=resolution).density
     predictor = Predictor(model, Cache(tmp_path), blur=blur)
     for _ in range(2):
-        result = predictor(density)
+        result = predictor(density, resolution)
         assert result.array == pytest.approx(expected.array, abs=1e-5 * float(np.abs(expected.array).max()))
         assert result.origin == expected.origin
     assert float(np.abs(expected.array - density.array).max()) > 0.01 * float(density.array.std())

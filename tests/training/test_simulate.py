@@ -220,6 +220,21 @@ def test_displaced_solvent_is_blurred_as_the_molecule_is():
     np.testing.assert_allclose(np.abs(two[shell]), np.exp(-2 * q2[shell] / 0.04) * np.abs(one[shell]), rtol=1e-3, atol=1e-6)
 
 
+def test_a_shelf_of_noise_goes_on_where_little_was_sharpened(atoms):
+    """Beyond 1.4 of the limit, against the limit itself: next to nothing in maps that were sharpened, and so cut off."""
+    n, d, raw_b = 64, 3.5, 160.0
+    density = simulate.target_density(atoms.coordinates + 32, atoms.weights, n)
+    q2, q_max = degrade.frequencies(n)
+    shelf = {}
+    for left in (0.2, 0.9):
+        spectrum = np.fft.rfftn(density) * np.exp(-0.25 * left * raw_b * q2)
+        maps = [degrade.deposit(np.random.default_rng(s), spectrum, density > 0.1, d, raw_b, left, q2, q_max <= 0.5)
+                for s in range(12)]
+        power = [degrade.radial_power(np.fft.rfftn(m), q2, n)[1] for m in maps]
+        shelf[left] = np.median([p[round(1.45 * n / d)] / p[round(n / d)] for p in power])
+    assert shelf[0.2] < 1e-5 and shelf[0.9] > 1e-3
+
+
 def test_tight_masks_are_zones_close_to_atoms(atoms):
     """None, tight and wide ones occur; a tight one is hard and keeps nothing beyond 2.5 Å of an atom's voxel."""
     from scipy import ndimage
