@@ -293,8 +293,9 @@ def main() -> None:
               *(100 * x for r in references(rng, cubes, fake_cubes, groups) for x in (r.mean(), *np.percentile(r, [5, 95])))))
     print("Share of a protein's cubes recognised: " + ", ".join(f"{g} {100 * s:.0f} %" for g, s in each.items()))
     simulated_right = 2 * score - np.mean(list(each.values()))
-    unseen = 0.5 * (np.mean([each[g] for g in UNSEEN]) + simulated_right)
-    print(f"Right on the proteins that the last ranges were not chosen on ({', '.join(UNSEEN)}): {100 * unseen:.0f} %")
+    unseen = [g for g in UNSEEN if g in each]  # who fetched the maps may have fewer
+    print(f"Right on the proteins that the last ranges were not chosen on ({', '.join(unseen)}):"
+          f" {50 * (np.mean([each[g] for g in unseen]) + simulated_right):.0f} %")
     order = np.argsort(-np.abs(weights))
     print("What tells them apart most (+: larger in deposited maps): "
           + ", ".join(f"{STATISTICS[i]} {weights[i]:+.1f}" for i in order[:6]))
