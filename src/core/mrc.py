@@ -39,7 +39,8 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
     Raises
     ------
     MapError
-        If the file cannot be read or is cut short, or is not one map of real density on a rectangular grid.
+        If the file cannot be read, is cut short or does not fit in memory, or is not one map of real density on a rectangular
+        grid.
     """
     path = Path(path)
     try:
