@@ -139,7 +139,7 @@ class Pair:
     @property
     def contoured(self) -> bool:
         """Whether both maps are shown as surfaces, not as images."""
-        return all(any(s.display for s in volume.surfaces) for volume in (self.before, self.after))
+        return all(any(s.display for s in volume.surfaces) for volume in self.maps)
 
     @property
     def levels(self) -> tuple[float, float] | None:
