@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME|PATH", default=store.DEFAULT, help="bundled model, or a weights file (default: %(default)s)")
     add("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default: %(default)s)")
     add("--tiling", choices=tiles.PRESETS, default="normal", help="how tiles overlap (default: %(default)s)")
-    add("--rotations", type=int, choices=predict.ROTATION_COUNTS, default=1, help="average over orientations (default: 1)")
+    add("--rotations", type=int, choices=predict.ROTATION_COUNTS,
+        help="orientations to average over (default: as many as the model asks for)")
     add("--batch-size", type=_positive, metavar="N", help="tiles at once (default: what suits the device)")
     add("--grid", choices=predict.GRIDS, default="1A", help="grid of the output: 1 Å voxels or the input's (default: 1A)")
     add("--resolution", type=float, metavar="Å", help="of the map: decides how sharp the output may be (default: found from it)")

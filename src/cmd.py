@@ -38,7 +38,7 @@ def superem(
     device: str = "auto",
     model: str = DEFAULT,
     tiling: str = "normal",
-    rotations: str = "1",
+    rotations: str | None = None,
     batch_size: int | None = None,
     grid: str = "1A",
     resolution: float | None = None,
@@ -70,7 +70,7 @@ def superem(
             check_kind(volume)
     except (MapError, WeightsError) as error:
         raise UserError(str(error)) from error
-    settings = Settings(device, model, tiling, int(rotations), batch_size, grid, resolution, reliability)
+    settings = Settings(device, model, tiling, int(rotations) if rotations else None, batch_size, grid, resolution, reliability)
     for volume in filter(is_result, volumes):
         session.logger.warning(f"{label(volume)} is itself a super-resolved map, an estimate; "
                                "run superem on the original.")

@@ -30,7 +30,7 @@ class Settings:
     device: str = "auto"
     model: str = DEFAULT
     tiling: str = "normal"
-    rotations: int = 1
+    rotations: int | None = None  # as many as the model's card says
     batch_size: int | None = None
     grid: str = "1A"  # or "input"
     resolution: float | None = None  # Å, of the map

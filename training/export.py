@@ -83,11 +83,12 @@ def main() -> None:
     parser.add_argument("--validation", type=Path)
     parser.add_argument("--tile", type=int, help="preferred tile edge, voxels (of a run 128)")
     parser.add_argument("--margin", type=int, help="dead margin, voxels (of a run 8)")
+    parser.add_argument("--rotations", type=int, help="orientations to average over, unless the user names a number (of a run 1)")
     parser.add_argument("--version")
     parser.add_argument("--blur", type=json.loads, help="JSON: [[resolution, sigma], ...], Å")
     parser.add_argument("--reliability", type=json.loads, help="JSON: [[detail, Q-score], ...]")
     o = parser.parse_args()
-    keys = ("name", "summary", "tile", "margin", "version", "blur", "reliability")
+    keys = ("name", "summary", "tile", "margin", "rotations", "version", "blur", "reliability")
     given = {k: getattr(o, k) for k in keys if getattr(o, k) is not None}
     if o.run and not (o.out and o.name):
         parser.error("--run needs --name and --out")

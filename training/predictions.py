@@ -33,20 +33,21 @@ class Predictor:
     ----------
     model : weights and card.
     cache : where raw predictions are kept, under the weights themselves: a file with another card predicts no more.
-    tiling, rotations : as `enhance`.
+    tiling, rotations : as `enhance`: without `rotations`, as many as the card says.
     blur : a table in place of the card's.
     """
 
-    def __init__(self, model: store.Model, cache: Cache, tiling: str = "normal", rotations: int = 1,
+    def __init__(self, model: store.Model, cache: Cache, tiling: str = "normal", rotations: int | None = None,
                  blur: Blur | None = None) -> None:
         card = model.card
         self.blur = card.blur if blur is None else blur
         self.model = replace(model, card=replace(card, blur=[]))
-        self.cache, self.tiling, self.rotations = cache, tiling, rotations
+        self.cache, self.tiling = cache, tiling
+        self.rotations = card.rotations if rotations is None else rotations
         code = sys.modules[type(model.network).__module__]
-        self._key = digest(SOURCE, source(code), weights_digest(model), tiling, rotations)
+        self._key = digest(SOURCE, source(code), weights_digest(model), tiling, self.rotations)
         #: Tells what predicts from what predicts otherwise, whatever else the file says.
-        self.identity = digest(weights_digest(model), self.blur)
+        self.identity = digest(weights_digest(model), self.rotations, self.blur)
 
     def __call__(self, density: DensityMap, resolution: float | None = None) -> DensityMap:
         """The super-resolved map of one on the 1 Å grid; its resolution (Å) is found if it is not given."""
@@ -59,7 +60,7 @@ class Predictor:
         return DensityMap(raw, density.origin, density.step, density.rotation, f"{density.name} superem")
 
 
-def predictors(names: list[str], cache: Cache, tiling: str = "normal", rotations: int = 1, tile: int | None = None,
+def predictors(names: list[str], cache: Cache, tiling: str = "normal", rotations: int | None = None, tile: int | None = None,
                blurs: list[Blur] | None = None, taken: tuple[str, ...] = ()) -> dict[str, Predictor]:
     """Our models by the labels that tables give them.
 

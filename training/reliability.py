@@ -71,7 +71,7 @@ class Sample:
 
 
 def read_samples(
-    data: Path, weights: str, also: list[str], cache: Cache, rotations: int = 1, reported: bool = False
+    data: Path, weights: str, also: list[str], cache: Cache, rotations: int | None = None, reported: bool = False
 ) -> list[Sample]:
     """Samples of the validation maps and of those in `also`, told the `reported` resolution or finding their own."""
     with open(data / "pairs.csv", newline="") as lines:
@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
     parser.add_argument("--weights", default=DEFAULT, help="name of a bundled model, or a weights file")
     parser.add_argument("--also", nargs="*", default=[], metavar="ID", help="maps that are looked at and not fitted to")
-    parser.add_argument("--rotations", type=int, default=1, help="orientations that results are means over (%(default)s)")
+    parser.add_argument("--rotations", type=int, help="orientations that results are means over (as many as the card says)")
     parser.add_argument("--reported", action="store_true",
                         help="of results that were told the reported resolution, by the curve of those that found their own")
     parser.add_argument("--markdown", type=Path, help="write the table here too, for the model card")

@@ -47,7 +47,7 @@ def estimate(
     tiling: str | tiles.Tiling = "normal",
     device: str = "auto",
     *,
-    rotations: int = 1,
+    rotations: int | None = None,
     batch_size: int | None = None,
     grid: str = "1A",
 ) -> Estimate:
@@ -63,6 +63,7 @@ def estimate(
         As `enhance`.
     """
     chosen, _ = choose(device)
+    rotations = model.card.rotations if rotations is None else rotations
     try:
         return _estimate(density, model, tiling, chosen, rotations, batch_size, grid)
     except DeviceError:

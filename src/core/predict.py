@@ -81,7 +81,7 @@ def enhance(
     device: str = "auto",
     batch_size: int | None = None,
     skip_empty: bool = True,
-    rotations: int = 1,
+    rotations: int | None = None,
     grid: str = "1A",
     resolution: float | None = None,
     reliability: bool = False,
@@ -103,8 +103,8 @@ def enhance(
         Tiles to predict at once; halved whenever memory runs out.
     skip_empty : bool
         Leave out tiles without density; their voxels get the solvent level.
-    rotations : int
-        Average the predictions in 1, 4, 8 or 24 orientations of the map.
+    rotations : int, optional
+        Average the predictions in 1, 4, 8 or 24 orientations of the map; without it, in as many as the model's card says.
     grid : {"1A", "input"}
         Return the map on the 1 Å grid of the prediction, or on the grid of `density`.
     resolution : float, optional
@@ -126,6 +126,8 @@ def enhance(
         If `progress` returned False.
     """
     started = time.monotonic()
+    card = model.card
+    rotations = card.rotations if rotations is None else rotations
     if rotations not in ROTATION_COUNTS:
         raise ValueError(f"rotations can be {', '.join(map(str, ROTATION_COUNTS))}, not {rotations}")
     if grid not in GRIDS:
@@ -133,7 +135,6 @@ def enhance(
     if resolution is not None and not RESOLUTIONS[0] <= resolution <= RESOLUTIONS[1]:
         raise MapError(f"A resolution of {resolution:g} Å is not between {RESOLUTIONS[0]:g} and {RESOLUTIONS[1]:g} Å.")
     check(density)
-    card = model.card
     if reliability:
         require_reliability(card)
     cutting = tiles.tiling_for(tiling, card.tile, card.margin)

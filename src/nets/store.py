@@ -45,6 +45,8 @@ class Card:
         Preferred tile edge and dead margin, voxels of 1 Å.
     normalisation
         A name in `core.normalise.NORMALISATIONS`.
+    rotations
+        Orientations that predictions are averaged over, unless the user names a number: one of `core.runner.ROTATION_COUNTS`.
     blur
         (resolution, sigma) pairs, Å: how a prediction is blurred, by what its input could tell (`core.sharpness`).
     reliability
@@ -64,6 +66,7 @@ class Card:
     margin: int
     normalisation: str
     summary: str = ""
+    rotations: int = 1
     blur: list[list[float]] = field(default_factory=list)
     reliability: list[list[float]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
@@ -154,6 +157,7 @@ def load(name_or_path: str = DEFAULT) -> Model:
     from safetensors.torch import load_file
 
     from ..core.normalise import NORMALISATIONS
+    from ..core.runner import ROTATION_COUNTS
 
     path = find(name_or_path)
     card = read_card(path)
@@ -163,6 +167,8 @@ def load(name_or_path: str = DEFAULT) -> Model:
         raise WeightsError(f'{path} needs a normalisation "{card.normalisation}" that this version does not have.')
     if not 0 <= 2 * card.margin < card.tile:
         raise WeightsError(f"{path} asks for tiles of {card.tile} voxels with a margin of {card.margin}: none would be left.")
+    if card.rotations not in ROTATION_COUNTS:
+        raise WeightsError(f"{path} asks for {card.rotations} orientations, which this version does not have.")
     try:
         network = build(card.architecture, **card.options)
         network.load_state_dict(load_file(str(path)))

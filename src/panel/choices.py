@@ -14,7 +14,7 @@ TILINGS = {
 }
 REGIONS = {"all": "Whole map", "shown": "What is shown"}
 GRIDS = {"1A": "1 Å", "input": "As the input"}
-ROTATIONS = {"1": "1", "4": "4", "8": "8", "24": "24: all there are"}
+ROTATIONS = {"": "As the model asks", "1": "1", "4": "4", "8": "8", "24": "24: all there are"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Choices:
     tiling: str = "normal"
     subregion: str = "all"
     grid: str = "1A"
-    rotations: str = "1"
+    rotations: str = ""  # as many as the model's card says
     batch_size: int = 0  # as the device's memory allows
     resolution: float = 0.0  # Å; found from the map
     reliability: bool = False

@@ -90,7 +90,7 @@ class ChoicesForm(QWidget):
         self._inner = inner = QWidget()
         advanced_form = _form_layout(inner)
         self._rotations = self._combo(
-            ROTATIONS, "Average the predictions for this many orientations of the map: smoother, and as many times slower")
+            ROTATIONS, "Average the predictions for this many orientations of the map: steadier, and as many times slower")
         self._batch = QSpinBox()
         self._batch.setRange(0, 4096)
         self._batch.setSpecialValueText("Automatic")

@@ -30,8 +30,9 @@ def test_time_and_tiles(make_model):
             return x
 
     density = DensityMap(np.random.default_rng(0).normal(size=(60, 60, 60)))
-    found = estimate(outline(60), make_model(Slow()), device="cpu", rotations=4)
-    report = enhance(density, make_model(Slow()), device="cpu", rotations=4, skip_empty=False).report
+    model = make_model(Slow(), rotations=4)
+    found = estimate(outline(60), model, device="cpu")
+    report = enhance(density, model, device="cpu", skip_empty=False).report
     assert found.tiles == report.tiles_run
     assert 0.5 < found.seconds / (0.02 * 4 * found.tiles) < 4
 

@@ -351,6 +351,13 @@ def test_network_that_gives_no_numbers(make_model):
         enhance(noise((9, 9, 9)), make_model(Broken()), device="cpu")
 
 
+def test_the_card_says_how_many_orientations(make_model):
+    """Unless the caller does."""
+    asks = make_model(rotations=4)
+    for given, found in ((None, 4), (1, 1), (8, 8)):
+        assert enhance(noise((20, 20, 20)), asks, device="cpu", rotations=given).report.rotations == found
+
+
 @pytest.mark.parametrize("wrong", [{"rotations": 2}, {"grid": "2A"}, {"tiling": "slow"}])
 def test_wrong_settings(make_model, wrong):
     with pytest.raises(ValueError):

@@ -101,6 +101,13 @@ def test_a_discriminator_is_refused(tmp_path):
         store.load(str(path))
 
 
+def test_orientations_that_there_are_not_are_refused(tmp_path, weights, card):
+    path = tmp_path / "odd.safetensors"
+    store.save(path, weights[1], replace(card, rotations=3))
+    with pytest.raises(store.WeightsError, match="asks for 3 orientations"):
+        store.load(str(path))
+
+
 def test_a_pickle_is_refused(tmp_path):
     """PyTorch's own files can run code, so they are never opened."""
     path = tmp_path / "weights.pt"

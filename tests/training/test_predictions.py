@@ -67,6 +67,7 @@ def test_only_what_changes_a_prediction_makes_a_new_one(tmp_path, model, density
     Predictor(model, cache)(DensityMap(2 * density.array, density.origin))
     Predictor(replace(model, card=replace(model.card, tile=32)), cache)(density)
     Predictor(model, cache, rotations=4)(density)
+    Predictor(replace(model, card=replace(model.card, rotations=4)), cache)(density)
     other = nets.build("unet", **model.card.options).eval()
     Predictor(replace(model, network=other), cache)(density)
     assert len(made) == 5
