@@ -223,10 +223,10 @@ def _run(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runner, 
     """Prediction for an array (nz, ny, nx), both in network units; zero where `mask` leaves tiles out."""
     wanted = list(tiles.chosen(mask))
     mirror = tiles.noisy(array)
-    start, size, total = 0, 0, len(wanted) * runner.rotations
+    start, size = 0, 0
 
     def tick(part: float = 0) -> None:
-        if progress is not None and progress((start + part * size) * runner.rotations, total) is False:
+        if progress is not None and progress(start + part * size, len(wanted)) is False:
             raise Cancelled("The work was cancelled.")
 
     tick()
