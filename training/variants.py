@@ -56,7 +56,7 @@ class Sample:
 
     case: Case
     reference: Reference
-    predict: Callable[..., np.ndarray]  # result for another array (nz, ny, nx) on the same grid, (array, rotations=1)
+    predict: Callable[..., np.ndarray]  # result for another array (nz, ny, nx) on the same grid, (array, rotations=None)
     lr: np.ndarray
     raw: np.ndarray
     sr: np.ndarray
@@ -73,7 +73,7 @@ def read_samples(data: Path, ids: list[str] | None, weights: str, cache: Cache) 
 
 
 def _sample(case: Case, model: Model, normalisation: Callable[[np.ndarray], Scale], cache: Cache) -> Sample:
-    def predicted(array: np.ndarray, rotations: int = 1, blur: list | None = None) -> np.ndarray:
+    def predicted(array: np.ndarray, rotations: int | None = None, blur: list | None = None) -> np.ndarray:
         predictor = Predictor(model, cache, rotations=rotations, blur=blur)
         return normalisation(array).apply(predictor(replace(case.density, array=array)).array)
 
@@ -126,7 +126,7 @@ def variants() -> dict[str, Method]:
     found["oracle: nothing beyond 3 Å of the model"] = lambda x: np.where(x.reference.near, x.sr, 0)
     found |= {f"input changed by a B-factor of {b} Å²": partial(b_factor, b=b) for b in (-30, 30, 60)}
     found["predicted twice"] = lambda x: x.predict(x.sr)
-    found["mean over 4 orientations"] = lambda x: x.predict(x.case.density.array, 4)
+    found |= {f"orientations: {n}": partial(lambda x, n: x.predict(x.case.density.array, n), n=n) for n in (1, 4)}
     return found
 
 

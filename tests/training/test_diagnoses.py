@@ -66,7 +66,7 @@ def test_each_variant_does_what_its_name_says():
     sr, hr = blobs(4), blobs(5)
     asked = []
 
-    def predict(array, rotations=1):
+    def predict(array, rotations=None):
         asked.append((array, rotations))
         return array
 
@@ -80,7 +80,7 @@ def test_each_variant_does_what_its_name_says():
     assert ndimage.gaussian_filter(kept - x.lr, 4).std() < 0.5 * ndimage.gaussian_filter(sr - x.lr, 4).std()
     sharper = found["input changed by a B-factor of -30 Å²"](x)
     assert np.abs(rfftn(sharper)).sum() > np.abs(rfftn(x.lr)).sum()
-    found["mean over 4 orientations"](x)
+    found["orientations: 4"](x)
     found["predicted twice"](x)
     assert asked[-2][1] == 4
     assert asked[-1][0] is x.sr
