@@ -128,6 +128,7 @@ def facts(outcome: dict, model: Model) -> dict[str, str]:
     return {
         "name": card.name, "summary": card.summary, "network": fill("network.md", {}, card.architecture).strip(),
         "parameters": f"{sum(p.numel() for p in model.network.parameters()) / 1e6:.1f} million",
+        "turns": fill("network.md", {"count": count(card.rotations)}, "turned").strip() if card.rotations > 1 else "",
         "blur": fill("network.md", {"table": table}, "blurred" if card.blur else "unblurred").strip(),
         "trained": trained(card.training), "compute": compute(card.training),
         "structures": f"{len(rows(IDS / 'structures.csv')):,}", "train_maps": count(len(used)),

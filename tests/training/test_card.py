@@ -74,7 +74,8 @@ def folder(tmp_path_factory):
         for parameter in network.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
     store.save(root / "small.safetensors", network, store.Card(
-        "small", "unet", options, 32, 4, "robust", "A model for tests.", [[3.0, 0.25], [5.0, 0.5]], training=TRAINING))
+        "small", "unet", options, 32, 4, "robust", "A model for tests.", rotations=4, blur=[[3.0, 0.25], [5.0, 0.5]],
+        training=TRAINING))
     evaluate(["--data", str(root), "--models", str(root / "small.safetensors"), "--fast", "--controls",
               "--cache", str(root / "cache"), "--json", str(root / "evaluation.json")])
     return root
@@ -99,7 +100,7 @@ def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(folder, tmp
     assert "1,000 steps, 0.5 hours on one GPU" in text
     assert outcome["command"] in text and "--models small" in outcome["command"]
     assert str(folder) not in outcome["command"]
-    assert "0.25 Å at 3 Å, 0.5 Å at 5 Å" in text
+    assert "0.25 Å at 3 Å, 0.5 Å at 5 Å" in text and "in four orientations" in text
     assert "two maps of two proteins" in text and "of one protein" not in text
     assert not re.search(r"\$[a-z{]", text)
     assert max(len(line) for line in text.splitlines() if not line.startswith(("|", "    "))) <= 120
@@ -154,7 +155,7 @@ def test_compute_is_a_share_of_the_papers():
 
 
 def test_other_weights_are_refused(folder, tmp_path):
-    """A card with another blur, or other numbers, is not what was evaluated; another summary is."""
+    """A card with another blur, other orientations, or other numbers, is not what was evaluated; another summary is."""
     model = store.load(str(folder / "small.safetensors"))
 
     def saved(**changes):
@@ -165,8 +166,9 @@ def test_other_weights_are_refused(folder, tmp_path):
 
     arguments = ["--evaluation", str(folder / "evaluation.json"), "--out", str(tmp_path / "o.md"), "--cache", str(tmp_path)]
     card.main([*arguments, "--weights", saved(summary="other words", validation={"q": "0.5"})])
-    with pytest.raises(SystemExit, match="of other weights"):
-        card.main([*arguments, "--weights", saved(blur=[])])
+    for other in ({"blur": []}, {"rotations": 1}):
+        with pytest.raises(SystemExit, match="of other weights"):
+            card.main([*arguments, "--weights", saved(**other)])
     with torch.no_grad():
         next(model.network.parameters()).mul_(1.5)
     with pytest.raises(SystemExit, match="of other weights"):
