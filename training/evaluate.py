@@ -157,7 +157,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tile", type=int, help="edge of our models' tiles, voxels, in place of their cards'")
     parser.add_argument("--blurs", nargs="+", type=json.loads, metavar="TABLE",
                         help="each model once more with each of these blurs, [[resolution, sigma], ...] in Å: predicted once")
-    parser.add_argument("--rotations", type=int, help="orientations our models average over: 1, 4, 8 or 24 (as many as their cards say)")
+    parser.add_argument("--rotations", type=int, help="orientations our models average over (as many as their cards say)")
     parser.add_argument("--emgan", type=Path, metavar="DIR",
                         help="checkout of the released generator; its weights are a pickle, which can run code: "
                              "name only a folder you trust")

@@ -354,8 +354,8 @@ def test_network_that_gives_no_numbers(make_model):
 def test_the_card_says_how_many_orientations(make_model):
     """Unless the caller does."""
     asks = make_model(rotations=4)
-    for given, found in ((None, 4), (1, 1), (8, 8)):
-        assert enhance(noise((20, 20, 20)), asks, device="cpu", rotations=given).report.rotations == found
+    for asked, found in ((None, 4), (1, 1), (8, 8)):
+        assert enhance(noise((20, 20, 20)), asks, device="cpu", rotations=asked).report.rotations == found
 
 
 @pytest.mark.parametrize("wrong", [{"rotations": 2}, {"grid": "2A"}, {"tiling": "slow"}])
