@@ -180,7 +180,8 @@ class Job(Task):
         self.end_time = datetime.now()
         if state == "terminated":
             why = "its map was closed" if self.request.volume.deleted else "it was cancelled"
-            self.session.logger.info(f"{self.title} stopped: {why}.")
+            self.lines = [f"{self.title} stopped: {why}."]
+            self.session.logger.info(self.lines[0])
         self.session.logger.status("")
         self._set(state, "ended")
         self.session.tasks.remove(self)

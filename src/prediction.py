@@ -133,7 +133,7 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
     if enhanced.reliability:
         expected = volumes.open_expected_q(session, enhanced.reliability, result)
         lines.insert(-1, f"{volumes.label(expected)}: the Q-score to expect of a right model at each place, by which "
-                         f"{volumes.label(result)} is coloured.")
+                         f"{volumes.label(result)} is colored.")
     session.logger.info("\n".join(lines))
     if report.doubt:
         session.logger.warning(report.doubt)

@@ -116,13 +116,14 @@ def test_waiting_jobs_are_seen(tool, volume):
 
 
 def test_map_closed_meanwhile(tool, volume):
-    """Closing the map ends its job, and the panel is ready again."""
+    """Closing the map ends its job, the panel says why, and is ready again."""
     tool.form.set_choices(tool.form.choices)
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
     tool.run_button.click()
     tool.session.models.close([volume])
     assert wait(tool.session, lambda: not jobs(tool.session))
     assert tool.session.models.list() == []
+    assert "its map was closed" in tool.report.text()
     assert not tool.run_button.isEnabled()
 
 
