@@ -20,9 +20,9 @@ ESTIMATE_AFTER = 400  # ms without a change of choices
 SETTLED_AFTER = 250  # ms, for new rows of the panel, and a Volume Viewer that opens above it, to find their places
 KEPT_IN_SIGHT = 2.0  # s, for the Volume Viewer to grow with a new map, which is only then; later the user may look elsewhere
 OPENED_AFTER = 1000  # ms, for the window to give the panel its place
-OPENED_LINES = 20  # of text that the panel gets room for when it opens, however crowded the side of the window is,
-OPENED_SHARE = 3  # unless they are more than a third of the screen's height
-LEAST_LINES = 8  # that it keeps: the Volume Viewer grows with every map, and the window must not outgrow the screen with it
+OPENED_LINES = 20  # of text that the panel gets room for when it opens, however crowded the side of the window is
+LEAST_LINES = 8  # and keeps: the Volume Viewer grows with every map, and the window must not outgrow the screen with it
+SCREEN_PARTS = 3  # of the screen's height, of which that room takes one at most
 
 
 class SuperEMTool(ToolInstance):
@@ -122,7 +122,7 @@ class SuperEMTool(ToolInstance):
         self.form.changed.connect(self._choices_changed)
 
     def _keep_lines(self, count: int) -> None:
-        most = self._scroll.screen().availableGeometry().height() // OPENED_SHARE
+        most = self._scroll.screen().availableGeometry().height() // SCREEN_PARTS
         self._scroll.setMinimumHeight(min(count * self._scroll.fontMetrics().height(), most))
 
     # Running

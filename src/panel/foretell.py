@@ -50,7 +50,8 @@ def foretell(asked: Question) -> str:
     try:
         outline = DensityMap(np.broadcast_to(np.float32(0), asked.shape), step=asked.step)
         found = estimate(outline, load(choices.model or DEFAULT), choices.tiling, choices.device, grid=choices.grid,
-                         rotations=int(choices.rotations or 0) or None, batch_size=choices.batch_size or None)
+                         rotations=int(choices.rotations) if choices.rotations else None,
+                         batch_size=choices.batch_size or None)
     except (MapError, DeviceError, WeightsError) as error:
         return str(error)
     gpu = f" and {memory(found.gpu_memory)} of GPU memory" if found.gpu_memory else ""

@@ -207,7 +207,7 @@ def test_interrupted_leaves_nothing(folder, density, weights, sent, code):
         assert process.poll() is None, seen
         seen += process.stderr.read(1)
     process.send_signal(sent)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == code, err
     assert "Traceback" not in err and names(folder) == ["in.mrc"]
 
