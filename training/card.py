@@ -25,6 +25,7 @@ from .metrics.tables import (
     BASELINES,
     bars,
     control_table,
+    gain_table,
     group_tables,
     reach_table,
     summary_table,
@@ -120,9 +121,8 @@ def only(outcome: dict, label: str, name: str) -> dict:
 def facts(outcome: dict, model: Model) -> dict[str, str]:
     """What the templates name, but for failures and pictures."""
     card, names = model.card, list(outcome["maps"])
-    listed = rows(IDS / "maps.csv")
-    groups = [row["group"] for row in listed if row["id"] in names]
-    used = [row for row in listed if row["split"] == "train" and row["used"] == "yes"]
+    groups = list(outcome["groups"].values())
+    used = [row for row in rows(IDS / "maps.csv") if row["split"] == "train" and row["used"] == "yes"]
     table = ", ".join(f"{sigma:g} Å at {resolution:g} Å" for resolution, sigma in card.blur)
     controls = control_table(outcome)
     return {
@@ -134,7 +134,7 @@ def facts(outcome: dict, model: Model) -> dict[str, str]:
         "structures": f"{len(rows(IDS / 'structures.csv')):,}", "train_maps": count(len(used)),
         "train_proteins": count(len({row["group"] for row in used})), "maps": count(len(names)),
         "proteins": count(len(set(groups))), "repeated": repeated(groups, len(names)), "command": outcome["command"],
-        "means": summary_table(outcome), "bars": reach_table(outcome),
+        "means": summary_table(outcome), "gains": gain_table(outcome), "bars": reach_table(outcome),
         "groups": "\n\n".join(group_tables(outcome)), "controls": "\n\n".join(controls) or "The controls were not run.",
     } | verdict(outcome, card.name)
 
@@ -180,6 +180,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     out = options.out or options.weights.with_suffix(".md")
     outcome = json.loads(options.evaluation.read_text())
+    if "groups" not in outcome:  # of an evaluation from before they were kept
+        listed = {row["id"]: row["group"] for row in rows(IDS / "maps.csv")}
+        outcome["groups"] = {name: listed[name] for name in outcome["maps"]}
     model = load(str(options.weights))
     predictor = Predictor(model, Cache(options.cache), outcome["tiling"], outcome["rotations"])
     outcome = only(outcome, label_of(predictor, outcome), model.card.name)
@@ -194,6 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     reliability = fill("reliability.md", {"table": options.reliability.read_text()}) if options.reliability else ""
     known |= {"reliability": reliability, "failures": "\n".join(lines) or "None is known.", "picture": picture,
               "card_command": " ".join(["python -m training.card", *words])}
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(tidy(fill("card.md", known)))
     if options.readme:
         block = tidy(fill("readme.md", known))

@@ -2,7 +2,7 @@
 
     python -m training.evaluate --data DIR --models unet runs/new.safetensors --emgan DIR --controls --json build/evaluation.json
 
-DIR holds pairs.csv (id, resolution, split) and <id>/map.mrc.gz with <id>/model.cif.gz. Everything is measured on the 1 Å grid
+DIR holds pairs.csv (id, resolution, group, split) and <id>/map.mrc.gz with <id>/model.cif.gz. Everything is measured on the 1 Å grid
 of the networks, the input resampled to it. The figures are described in `training/metrics`; those of mtriage need an
 interpreter with cctbx (`requirements/evaluate.txt`), and are left out, with a word, where there is none. What is slow to make
 is kept in `--cache`, so that a second run only does what is new:
@@ -14,7 +14,6 @@ is kept in `--cache`, so that a second run only does what is new:
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -30,12 +29,13 @@ from superem.core.density import DensityMap
 from superem.core.mrc import read_mrc
 from superem.core.resample import resample
 
+from . import pairs
 from .baselines import ReleasedGenerator, guinier_b, sharpen
 from .metrics import Atoms, Reference, measured, read_atoms
 from .metrics.cache import Cache, digest
 from .metrics.controls import controls
 from .metrics.mtriage import WORKER, CctbxError, mtriage
-from .metrics.tables import control_table, group_tables, reach_table, summary_table
+from .metrics.tables import control_table, gain_table, group_tables, reach_table, summary_table
 from .predictions import predictors
 
 INPUT, SHARPENED, RELEASED = "input", "sharpened", "EM-GAN"
@@ -44,9 +44,10 @@ DEFAULT_CCTBX = Path(".venv-evaluate/bin/python")
 
 @dataclass(frozen=True)
 class Case:
-    """One map with its model, on the 1 Å grid."""
+    """One map with its model, on the 1 Å grid; `group` is its protein, `resolution` in Å."""
 
     name: str
+    group: str
     density: DensityMap
     atoms: Atoms
     resolution: float
@@ -54,8 +55,7 @@ class Case:
 
 def read_cases(data: Path, split: str | None = "validation", ids: list[str] | None = None) -> list[Case]:
     """Read the pairs of `data`/pairs.csv in its order: those named in `ids`, or else those of a split."""
-    with open(data / "pairs.csv", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines) if (row["id"] in ids if ids else row["split"] == split)]
+    rows = [row for row in pairs.listed(data) if (row["id"] in ids if ids else row["split"] == split)]
     if ids and len(rows) < len(set(ids)):
         missing = ", ".join(sorted(set(ids) - {row["id"] for row in rows}))
         raise SystemExit(f"pairs.csv has no pair named {missing}.")
@@ -63,9 +63,9 @@ def read_cases(data: Path, split: str | None = "validation", ids: list[str] | No
         raise SystemExit(f"pairs.csv has no pair in the split {split}.")
     cases = []
     for row in rows:
-        folder = data / row["id"]
-        density = resample(read_mrc(folder / "map.mrc.gz"))
-        cases.append(Case(row["id"], density, read_atoms(folder / "model.cif.gz"), float(row["resolution"])))
+        map_file, model_file = pairs.files(data, row["id"])
+        density = resample(read_mrc(map_file))
+        cases.append(Case(row["id"], row["group"], density, read_atoms(model_file), float(row["resolution"])))
     return cases
 
 
@@ -107,14 +107,18 @@ def run(options: argparse.Namespace) -> dict:
     for note in notes:
         say(note)
     return {"resolution": {case.name: case.resolution for case in cases}, "maps": results, "controls": found,
+            "groups": {case.name: case.group for case in cases},
             "notes": notes, "models": {label: predictor.identity for label, predictor in ours.items()},
             "tiling": options.tiling, "rotations": options.rotations, "command": command(options, list(ours))}
 
 
 def command(options: argparse.Namespace, labels: list[str]) -> str:
     """The command line that gives the same figures, without the places of this machine."""
-    words = ["python -m training.evaluate --data ../data/maps --models", *labels]
-    for option in ("tiling", "tile", "rotations", "emgan_stride"):
+    words = ["python -m training.evaluate --data ../data/maps --models", *(label for label in labels if ", blur " not in label)]
+    for option in ("ids", "blurs"):
+        if found := vars(options)[option]:
+            words += [f"--{option}", *(value if option == "ids" else f"'{json.dumps(value)}'" for value in found)]
+    for option in ("split", "tiling", "tile", "rotations", "emgan_stride"):
         value = getattr(options, option)
         if value != parse(["--data", "."]).__dict__[option]:
             words.append(f"--{option.replace('_', '-')} {value}")
@@ -166,7 +170,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cctbx", type=Path, metavar="PYTHON",
                         help=f"interpreter that has cctbx-base ({DEFAULT_CCTBX}, if it is there)")
     parser.add_argument("--fast", action="store_true",
-                        help="compare models in seconds: leave mtriage out, print means and bars only")
+                        help="compare models in seconds: leave mtriage out, print means, their errors and bars only")
     parser.add_argument("--cctbx-qscore", action="store_true", help="cctbx's Q-score too, to check ours (slow)")
     parser.add_argument("--cache", type=Path, default=Path("build/evaluation"),
                         help="folder for what can be reused (%(default)s)")
@@ -179,11 +183,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Evaluate and print."""
     options = parse(arguments)
+    for path in (options.json, options.markdown):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
     outcome = run(options)
-    tables = [summary_table(outcome), *group_tables(outcome), *control_table(outcome), reach_table(outcome)]
-    text = "\n\n".join([*tables, *outcome["notes"]])
-    print("\n\n".join([summary_table(outcome), *control_table(outcome), reach_table(outcome)]) if options.fast else text)
+    means, judged = [summary_table(outcome), gain_table(outcome)], [*control_table(outcome), reach_table(outcome)]
+    text = "\n\n".join([*means, *group_tables(outcome), *judged, *outcome["notes"]])
+    print("\n\n".join([*means, *judged]) if options.fast else text)
     if options.markdown:
         options.markdown.write_text(text + "\n")
     if options.json:

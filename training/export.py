@@ -27,6 +27,8 @@ from .metrics.tables import SUMMARY, mean, number
 
 def export(run: Path, out: Path, **card: object) -> Card:
     """Rebuild the averaged network of `run`/state.pt, and save it with a card made of the run's own settings."""
+    if not (run / "state.pt").exists():
+        raise SystemExit(f"{run} holds no run: state.pt is missing.")
     state = torch.load(run / "state.pt", weights_only=True, map_location="cpu")
     config = state["config"]
     network = nets.build(config["architecture"], **config["options"])
@@ -41,6 +43,8 @@ def export(run: Path, out: Path, **card: object) -> Card:
         "device": config["device"],
         "data": "docs/training.md",
     }
+    if config.get("start_from"):
+        training["start_from"] = config["start_from"]
     written = Card(
         architecture=config["architecture"],
         options=config["options"],
@@ -96,6 +100,7 @@ def main() -> None:
         label = o.name or load(str(o.weights)).card.name
         given["validation"] = figures(json.loads(o.validation.read_text()), label)
     out = o.out or o.weights
+    out.parent.mkdir(parents=True, exist_ok=True)
     card = export(o.run, out, **{"tile": 128, "margin": 8} | given) if o.run else export_again(o.weights, out, **given)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {card.training['steps']} steps")
 

@@ -1,7 +1,6 @@
 """Where a model does worst: one picture, and what is to be seen in it.
 
-    python -m training.failures --data DIR --weights src/weights/unet.safetensors --evaluation build/evaluation.json \
-        --out docs/images/failures.png --captions build/failures.md
+    python -m training.failures --data DIR --weights unet --evaluation build/evaluation.json --out build/failures.png
 
 The cases are found, not chosen: the map with the least gain in Q-score, the place of all maps where the result exceeds its input
 most although no modelled atom is near, and the maps whose noise passes worst. The evaluation must be of the same weights, with
@@ -212,10 +211,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.failures", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
     parser.add_argument("--weights", default="unet", help="name of a bundled model, or a weights file (%(default)s)")
-    parser.add_argument("--evaluation", type=Path, default=Path("build/evaluation.json"))
-    parser.add_argument("--out", type=Path, default=Path("docs/images/failures.png"))
-    parser.add_argument("--captions", type=Path, default=Path("build/failures.md"))
-    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"))
+    parser.add_argument("--evaluation", type=Path, default=Path("build/evaluation.json"), help="(%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/failures.png"), help="picture (%(default)s)")
+    parser.add_argument("--captions", type=Path, default=Path("build/failures.md"), help="(%(default)s)")
+    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"), help="folder for what can be reused")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     outcome = json.loads(options.evaluation.read_text())
@@ -229,6 +228,7 @@ def main(arguments: list[str] | None = None) -> None:
             noise_row(found, outcome, label, predictor), solvent_row(found, outcome, label, predictor)]
     draw(options.out, rows)
     captions = "\n".join("- " + row.caption.strip().replace("\n", "\n  ") for row in rows)
+    options.captions.parent.mkdir(parents=True, exist_ok=True)
     options.captions.write_text(captions + "\n")
     print(captions)
 

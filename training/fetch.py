@@ -17,6 +17,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
@@ -64,12 +65,13 @@ def emdb_url(archive: str, emdb: str) -> str:
 
 
 def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path:
-    """Download to `path` unless it is there; each new attempt goes on where the last one stopped.
+    """Download a .gz file to `path` unless it is there; each new attempt goes on where the last one stopped.
 
     Parameters
     ----------
     url, path
-        From where, to where. The file appears only when it is whole; until then it is named `.part`.
+        From where, to where. The file appears only when it is whole, by its length and its own checksum; until then it is
+        named `.part`.
     attempts
         How often to try; an answer that the file does not exist ends the tries.
     wait
@@ -78,7 +80,7 @@ def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path
     Raises
     ------
     FetchError
-        If the archive has no such file, or all attempts failed.
+        If the archive has no such file, or what it sends is damaged, or all attempts failed.
     """
     if path.exists():
         return path
@@ -97,10 +99,14 @@ def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path
                 with open(part, "ab" if goes_on else "wb") as out:
                     while block := answer.read(1 << 20):
                         out.write(block)
-            if expected is None or part.stat().st_size == expected:
+            if expected is not None and part.stat().st_size != expected:
+                reason = "the transfer was cut off"
+            elif _whole(part):
                 os.replace(part, path)
                 return path
-            reason = "the transfer was cut off"
+            else:  # a page of a proxy, or the entry was revised between two sittings
+                part.unlink()
+                reason = "what arrives is no whole .gz file"
         except urllib.error.HTTPError as error:
             if error.code in (403, 404, 410):
                 raise FetchError(f"The archive has no file {url}; the entry may have been superseded.") from None
@@ -110,6 +116,17 @@ def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path
         except (OSError, HTTPException) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
     raise UnreachableError(f"{url} could not be downloaded in {attempts} attempts: {reason}.")
+
+
+def _whole(path: Path) -> bool:
+    """Whether a .gz file can be read to its end, where its checksum is."""
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 22):
+                pass
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        return False
+    return True
 
 
 def read_entry(path: Path, chains: str) -> gemmi.Structure:
@@ -139,7 +156,7 @@ def read_entry(path: Path, chains: str) -> gemmi.Structure:
     letters, _, residues = chains.partition(":")
     model = structure[0]
     for i in reversed(range(len(model))):
-        if letters and model[i].name not in letters:
+        if letters and model[i].name not in set(letters):  # large entries have chains of several letters
             del model[i]
         elif residues:
             first, last = map(int, residues.split("-"))

@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    networks: dict[str, Network] = {"input": lambda lr: lr} | {Path(w).stem: load(w).network for w in options.weights}
+    networks: dict[str, Network] = {"input": lambda lr: lr} | {w: load(w).network for w in options.weights}
     rng = np.random.default_rng(options.seed)
     sources = {"simulated pairs": simulated(options.pool, options.tiles, rng)}
     for split in ("train", "validation"):

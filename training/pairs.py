@@ -30,6 +30,50 @@ POOR = {
 }
 
 
+#: Columns of pairs.csv that are read; there may be others.
+COLUMNS = ("id", "resolution", "group", "split")
+
+
+def listed(folder: str | Path) -> list[dict[str, str]]:
+    """Rows of `folder`/pairs.csv, each a map with its model.
+
+    Raises
+    ------
+    SystemExit
+        If there is no such file, or it lacks a column or the resolution of a map.
+    """
+    path = Path(folder) / "pairs.csv"
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: it lists the maps and their models (docs/training.md says how).")
+    with open(path, newline="", encoding="utf-8-sig") as lines:  # spreadsheets may begin it with a byte order mark
+        reader = csv.DictReader(lines)
+        rows = list(reader)
+    lacking = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    if lacking:
+        raise SystemExit(f"{path} lacks the columns {', '.join(lacking)}.")
+    for row in rows:
+        try:
+            float(row["resolution"])
+        except (TypeError, ValueError):
+            raise SystemExit(f"{path} lacks the resolution of {row['id']}: it must be a number of Å.") from None
+    return rows
+
+
+def files(folder: str | Path, name: str) -> tuple[Path, Path]:
+    """Map and model of a pair that pairs.csv lists.
+
+    Raises
+    ------
+    SystemExit
+        If one of them is missing.
+    """
+    density, model = Path(folder) / name / "map.mrc.gz", Path(folder) / name / "model.cif.gz"
+    for path in (density, model):
+        if not path.exists():
+            raise SystemExit(f"{path} is missing, though pairs.csv lists {name}.")
+    return density, model
+
+
 @dataclass(frozen=True)
 class RealMap:
     """A deposited map, its cubic-spline coefficients (zyx), its model, and the resolution (Å) it was deposited at."""
@@ -42,14 +86,25 @@ class RealMap:
 
 
 def read_split(folder: str | Path, split: str) -> dict[str, RealMap]:
-    """Maps of `folder`/pairs.csv that belong to `split`; of the train split only those fit to train on."""
-    with open(Path(folder) / "pairs.csv", newline="") as lines:
-        rows = [r for r in csv.DictReader(lines) if r["split"] == split]
-    fit = [r for r in rows if split != "train" or (r["id"] not in LEAKS and r["id"] not in POOR)]
+    """Maps of `folder`/pairs.csv that belong to `split`; of the train split only those fit to train on.
+
+    Raises
+    ------
+    SystemExit
+        If there is none, or a protein would be both trained on and validated on.
+    """
+    rows = listed(folder)
+    fit = [r for r in rows if r["split"] == split and (split != "train" or r["id"] not in (*LEAKS, *POOR))]
+    if not fit:
+        raise SystemExit(f"{Path(folder) / 'pairs.csv'} has no map in the split {split}.")
+    both = {r["group"] for r in fit} & {r["group"] for r in rows if r["split"] == "validation"}
+    if split == "train" and both:
+        raise SystemExit(f"{Path(folder) / 'pairs.csv'} has {', '.join(sorted(both))} both in train and in validation: all maps "
+                         "of a protein belong to one of them.")
     maps = {}
     for r in fit:
-        density = read_mrc(Path(folder) / r["id"] / "map.mrc.gz")
-        atoms = read_atoms(Path(folder) / r["id"] / "model.cif.gz")
+        map_file, model_file = files(folder, r["id"])
+        density, atoms = read_mrc(map_file), read_atoms(model_file)
         spline = ndimage.spline_filter(density.array, output=np.float32)
         maps[r["id"]] = RealMap(density, spline, atoms, float(r["resolution"]), r["group"])
     return maps

@@ -66,10 +66,13 @@ def main() -> None:
     source = endless(options.kind, options.data, options.seed)
     options.pool.mkdir(parents=True, exist_ok=True)
     end, written = time.monotonic() + options.seconds, 0
-    while time.monotonic() < end:
-        name = f"{options.kind}-{options.first + written % options.shards:05d}.npz"
-        write_shard(options.pool / name, [next(source) for _ in range(options.pairs)])
-        written += 1
+    try:
+        while time.monotonic() < end:
+            name = f"{options.kind}-{options.first + written % options.shards:05d}.npz"
+            write_shard(options.pool / name, [next(source) for _ in range(options.pairs)])
+            written += 1
+    except KeyboardInterrupt:  # what is written is whole
+        pass
     print(f"{written} shards of {options.pairs} {options.kind} pairs in {options.pool}")
 
 

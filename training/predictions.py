@@ -93,4 +93,5 @@ def label_of(predictor: Predictor, outcome: dict) -> str:
     for label, identity in outcome["models"].items():
         if identity == predictor.identity:
             return label
-    raise SystemExit(f"The evaluation is of other weights than {predictor.model.card.name}: run training.evaluate again.")
+    raise SystemExit(f"The evaluation is of other weights than {predictor.model.card.name}, or of other settings than its card's:"
+                     " run training.evaluate again.")

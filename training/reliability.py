@@ -19,7 +19,6 @@ where the result of that is above the level (as in `training/metrics/controls.py
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 from dataclasses import dataclass, replace
@@ -73,9 +72,16 @@ class Sample:
 def read_samples(
     data: Path, weights: str, also: list[str], cache: Cache, rotations: int | None = None, reported: bool = False
 ) -> list[Sample]:
-    """Samples of the validation maps and of those in `also`, told the `reported` resolution or finding their own."""
-    with open(data / "pairs.csv", newline="") as lines:
-        groups = {row["id"]: row["group"] for row in csv.DictReader(lines)}
+    """Samples of the validation maps and of those in `also`, told the `reported` resolution or finding their own.
+
+    Raises
+    ------
+    SystemExit
+        If the validation maps are of one protein.
+    """
+    cases = read_cases(data)
+    if len({case.group for case in cases}) < 2:
+        raise SystemExit("A curve is judged by maps of other proteins: validation maps of two proteins or more are needed.")
     model = load(weights)
     predictor = Predictor(model, cache, rotations=rotations)
 
@@ -83,7 +89,7 @@ def read_samples(
         return NORMALISATIONS[model.card.normalisation](like.array).apply(density.array)
 
     found = []
-    for case in read_cases(data) + (read_cases(data, ids=also) if also else []):
+    for case in cases + (read_cases(data, ids=also) if also else []):
         reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
         resolution = case.resolution if reported else None
         result = predictor(case.density, resolution)
@@ -96,7 +102,7 @@ def read_samples(
         phases = randomised_phases(case.density, np.random.default_rng(0))
         made = predictor(phases, resolution)
         invented = local_detail(normalised(made, phases))[made.array >= matched_level(result, reference)]
-        found.append(Sample(case.name, groups[case.name], detail, input_detail, agreement, local, invented))
+        found.append(Sample(case.name, case.group, detail, input_detail, agreement, local, invented))
     return found
 
 
@@ -158,6 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
                   "with the input's detail", "with their agreement", "expected of random phases"], rows)
     print(f"{text}\n\n{json.dumps(fit(fitted))}")
     if options.markdown:
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
         options.markdown.write_text(text + "\n")
 
 

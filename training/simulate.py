@@ -194,7 +194,16 @@ def _joined(one: Atoms, other: Atoms) -> Atoms:
 
 
 def stream(rng: np.random.Generator, sets: dict[str, list[Atoms]]) -> Iterator[Pair]:
-    """Endless pairs, each set of structures drawn by its share, and now and then nothing but noise."""
+    """Endless pairs, each set of structures drawn by its share, and now and then nothing but noise.
+
+    Raises
+    ------
+    SystemExit
+        If there are no structures, or some of a set whose share is not known.
+    """
+    if not sets or not sets.keys() <= SET_SHARES.keys():
+        raise SystemExit(f"Structures belong to one of the sets {', '.join(SET_SHARES)}, which says how often they are drawn;"
+                         f" those listed are of {', '.join(sets) or 'none'}.")
     names = [s for s in SET_SHARES if sets.get(s)]
     shares = np.array([SET_SHARES[s] for s in names])
     while True:

@@ -85,6 +85,11 @@ def load_structures(folder: str | Path, cache: str | Path) -> dict[str, list[Ato
 
     Reading 1,567 files takes a minute, so the atoms are kept in `cache`, an npz file that holds for as long as the
     list of structures is the same, and is enough where the files are not at hand.
+
+    Raises
+    ------
+    SystemExit
+        If there is neither the list nor the cache, or a file is missing that is listed.
     """
     cache, table = Path(cache), Path(folder) / "structures.csv"
     listed = table.read_bytes() if table.exists() else None
@@ -93,10 +98,12 @@ def load_structures(folder: str | Path, cache: str | Path) -> dict[str, list[Ato
             if listed is None or arrays["listed"].tobytes() == listed:
                 return _unpack(arrays)
     if listed is None:
-        raise FileNotFoundError(f"{table} is missing: it lists the structures to train on.")
+        raise SystemExit(f"{table} is missing: it lists the structures to train on (docs/training.md says how).")
     sets: dict[str, list[Atoms]] = {}
     for row in csv.DictReader(listed.decode().splitlines()):
         path = Path(folder) / row["set"] / f"{row['name']}.pdb.gz"
+        if not path.exists():
+            raise SystemExit(f"{path} is missing, though {table.name} lists it.")
         sets.setdefault(row["set"], []).append(read_atoms(path))
     cache.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(cache, listed=np.frombuffer(listed, np.uint8), **_pack(sets))

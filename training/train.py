@@ -7,9 +7,9 @@
     python -m training.train --name paper --architecture generator --target-scale 0.25 \
         --size 25 --batch 16 --rate 1e-3 --objective content --adversarial 1e-3     # as in the paper
 
-Everything a run needs to go on is in runs/NAME/state.pt. The learning rate warms up and then falls to
-zero by a cosine over the hours asked for, counted over all sittings. Ctrl-C or SIGTERM ends a sitting early and
-loses nothing. What is evaluated and shipped is the moving average of the weights.
+Everything a run needs to go on is in runs/NAME/state.pt: its settings too, which need not be given again. The learning
+rate warms up and then falls to zero by a cosine over the hours asked for, counted over all sittings. Ctrl-C or SIGTERM
+ends a sitting early and loses nothing. What is evaluated and shipped is the moving average of the weights.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ from .losses import content, shell_disagreement
 REFRESH = 1.0
 #: Shards read before the first step; the others follow while it trains.
 FIRST_SHARDS = 40
+#: Settings that may differ from sitting to sitting.
+SITTING = ("hours", "pool", "start_from", "threads", "device", "steps", "report")
 
 
 def parse() -> argparse.Namespace:
-    """The run's settings."""
+    """The run's settings: those given, and of a run that goes on the others as they were."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the run's folder under runs/")
     parser.add_argument("--architecture", default="unet", choices=sorted(nets.ARCHITECTURES))
@@ -67,6 +69,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="stop after this many steps of this sitting")
     parser.add_argument("--report", type=int, default=50, help="steps between printed lines")
+    options = parser.parse_args()
+    saved = Path("runs") / options.name / "state.pt"
+    if saved.exists():
+        kept = torch.load(saved, weights_only=True, map_location="cpu")["config"]
+        parser.set_defaults(**{name: value for name, value in kept.items() if name not in SITTING})
     return parser.parse_args()
 
 
@@ -78,23 +85,41 @@ class Run:
         self.folder = Path("runs") / options.name
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(options.seed)
+        saved = self.folder / "state.pt"
+        state = torch.load(saved, weights_only=True, map_location="cpu") if saved.exists() else None
+        if state:
+            self.compare(state["config"])
         self.network = nets.build(options.architecture, **options.options).to(options.device)
         self.network.to(memory_format=torch.channels_last_3d)
         self.before = {"steps": 0, "seconds": 0.0}  # of the run that this one is a fork of
-        if options.start_from:
+        if options.start_from and not state:
             self.begin_from(options.start_from)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), options.rate)
         self.critic = Critic(options) if options.adversarial else None
         self.step, self.seconds = 0, 0.0
-        if (self.folder / "state.pt").exists():
-            self.restore()
+        if state:
+            self.restore(state)
 
     def _parts(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:
         parts = {"network": self.network, "average": self.average, "optimiser": self.optimiser}
         if self.critic:
             parts |= {"critic": self.critic.network, "critic_optimiser": self.critic.optimiser}
         return parts
+
+    def compare(self, before: dict) -> None:
+        """Say which settings differ from those of the run's last sitting, and refuse those that make it another run."""
+        changed = [f"--{name.replace('_', '-')} {value} (was {before[name]})" for name, value in self.config().items()
+                   if name not in SITTING and name in before and value != before[name]]
+        if any(option.startswith(("--architecture ", "--options ", "--adversarial ")) for option in changed):
+            raise SystemExit(f"{self.folder} holds another run: {', '.join(changed)}. Give what it was begun with, or another --name.")
+        if changed:
+            print(f"{self.folder} goes on with other settings: {', '.join(changed)}", flush=True)
+        self.options.start_from = before.get("start_from")
+
+    def config(self) -> dict:
+        """The run's settings as state.pt keeps them."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self.options).items()}
 
     def begin_from(self, source: str) -> None:
         """Take weights of a bundled model or a weights file; or the average of a run's state.pt, and count on from it.
@@ -113,7 +138,7 @@ class Run:
     def save(self) -> None:
         """Write state.pt at once, so that an interrupted save loses nothing."""
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        config = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self.options).items()}
+        config = self.config()
         partial = self.folder / "state.part"
         on = self.options.device
         config["device"] = torch.cuda.get_device_name(on) if on.startswith("cuda") else f"{self.options.threads} CPU thread(s)"
@@ -121,9 +146,8 @@ class Run:
         torch.save(state | own, partial)
         os.replace(partial, self.folder / "state.pt")
 
-    def restore(self) -> None:
-        """Take up state.pt."""
-        state = torch.load(self.folder / "state.pt", weights_only=True)
+    def restore(self, state: dict) -> None:
+        """Take up what `save` kept."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
@@ -228,6 +252,7 @@ def main() -> None:
             run.save()
             saved = time.monotonic()
     run.save()
+    print(f"{run.folder / 'state.pt'}: {run.step} steps, {run.seconds / 3600:.2f} of {options.hours:g} hours")
 
 
 def keep_fresh(pools: list[Pool]) -> None:

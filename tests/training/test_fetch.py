@@ -114,7 +114,7 @@ def test_structures_and_maps_are_laid_out_as_the_trainer_reads_them(archive, lis
     url, asked, _, _ = archive
     lists(["PDownB,1tst,1TST,A,160", "BM5,1TST,1TST,,500"],
           ["zoned,EMD-9,1TST,B:1-30,3.0,made up,train,yes,yes,3.0,yes,",
-           "boxed,EMD-9,1TST,AB,3.0,made up,validation,yes,yes,,no,",
+           "boxed,EMD-9,1TST,AB,3.0,made up too,validation,yes,yes,,no,",
            "lost,EMD-8,,A,3.0,made up,train,yes,no,,no,docked by others"])  # fmt: skip
     fetch.main(["--out", str(tmp_path / "data"), "--archive", url])
     said = capsys.readouterr().out
@@ -206,19 +206,55 @@ def test_an_archive_that_does_not_answer_ends_the_command(lists, tmp_path, monke
         fetch.main(["--out", str(tmp_path / "data"), "--archive", "http://127.0.0.1:9", "--structures"])
 
 
-def test_a_damaged_file_is_removed(archive, lists, tmp_path, capsys):
-    """So that the next run fetches it anew."""
+@pytest.mark.parametrize("what", ["cif.gz", "map.gz"])
+def test_what_is_damaged_does_not_stay(archive, lists, tmp_path, monkeypatch, what):
+    """Half a file, or a proxy's page in place of one, is never taken for an entry; the next run fetches it anew."""
+    monkeypatch.setattr(fetch.time, "sleep", lambda seconds: None)
     url, _, _, files = archive
-    address = next(k for k in files if k.endswith("cif.gz"))
+    address = next(k for k in files if k.endswith(what))
     whole = files[address]
-    lists(["PDownB,1tst,1TST,A,160"])
-    command = ["--out", str(tmp_path / "data"), "--archive", url, "--structures"]
-    files[address] = whole[: len(whole) // 2]
-    with pytest.raises(SystemExit):
-        fetch.main(command)
-    assert "was damaged and has been removed" in capsys.readouterr().out
+    lists(maps=["a,EMD-9,1TST,A,3.0,made up,train,yes,yes,,no,"])
+    command = ["--out", str(tmp_path / "data"), "--archive", url, "--maps"]
+    for damaged in (whole[: len(whole) // 2], b"<html>Log in first.</html>", whole[:500] + b"?" + whole[501:]):
+        files[address] = damaged
+        with pytest.raises(SystemExit, match="no whole .gz file.*run the command again"):
+            fetch.main(command)
+        assert not list((tmp_path / "data/downloads").glob(f"*{what}*"))
     files[address] = whole
     fetch.main(command)
+
+
+def test_the_rest_of_another_version_is_not_appended(archive, tmp_path):
+    """An entry that was revised between two sittings is fetched anew."""
+    url, asked, _, files = archive
+    path = tmp_path / "entry.cif.gz"
+    (tmp_path / "entry.cif.gz.part").write_bytes(gzip.compress(b"the version of last week")[:30])
+    fetch.download(fetch.pdb_url(url, "1TST"), path, wait=0.01)
+    assert [r for _, r in asked] == ["bytes=30-", None]
+    assert path.read_bytes() == next(v for k, v in files.items() if k.endswith("cif.gz"))
+
+
+def test_a_file_without_an_entry_is_removed(archive, lists, tmp_path, capsys):
+    """A whole .gz file that is no mmCIF."""
+    url, _, _, files = archive
+    files[next(k for k in files if k.endswith("cif.gz"))] = gzip.compress(b"no entry")
+    lists(["PDownB,1tst,1TST,A,160"])
+    with pytest.raises(SystemExit):
+        fetch.main(["--out", str(tmp_path / "data"), "--archive", url, "--structures"])
+    assert "was damaged and has been removed" in capsys.readouterr().out
+    assert not list((tmp_path / "data/downloads").iterdir())
+
+
+def test_every_letter_names_a_chain(archive, lists, tmp_path):
+    """Large entries have a chain AB, too, which is neither A nor B."""
+    url, _, _, files = archive
+    address = next(k for k in files if k.endswith("cif.gz"))
+    structure = gemmi.make_structure_from_block(gemmi.cif.read_string(gzip.decompress(files[address]).decode())[0])
+    structure[0][1].name = "AB"
+    files[address] = gzip.compress(structure.make_mmcif_document().as_string().encode())
+    lists(["PDownB,1tst,1TST,AB,160"])
+    fetch.main(["--out", str(tmp_path / "data"), "--archive", url, "--structures"])
+    assert len(read_atoms(tmp_path / "data/structures/PDownB/1tst.pdb.gz")) == 160
 
 
 def test_a_model_that_lies_elsewhere_is_refused(archive, lists, tmp_path, capsys):

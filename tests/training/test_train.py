@@ -16,6 +16,7 @@ from superem.nets import store
 
 from superem import nets
 from training import data, pool, simulate, structures
+from training.card import trained
 from training.export import export, export_again
 from training.losses import BLUR, content, shell_disagreement
 from training.train import main
@@ -123,8 +124,10 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool):
     assert first.returncode == 0, first.stderr
     second = train(tmp_path, filled_pool, "--steps", "20", *often)
     assert second.returncode == 0, second.stderr
-    losses = [float(line.split("content ")[1].split()[0]) for line in (first.stdout + second.stdout).splitlines()]
+    reported = [line for line in (first.stdout + second.stdout).splitlines() if line.startswith("step")]
+    losses = [float(line.split("content ")[1].split()[0]) for line in reported]
     assert len(losses) == 3 and "step 60" in second.stdout
+    assert second.stdout.splitlines()[-1].startswith("runs/tiny/state.pt: 60 steps, ")
     assert losses[-1] < losses[0] / 2
     out = tmp_path / "tiny.safetensors"
     card = export(tmp_path / "runs" / "tiny", out, name="tiny", tile=32, margin=4)
@@ -138,6 +141,19 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool):
     third = train(tmp_path / "elsewhere", filled_pool, "--steps", "2", "--report", "1", "--start-from", str(out))
     assert third.returncode == 0, third.stderr
     assert float(third.stdout.split("content ")[1].split()[0]) < 1.5 * losses[0]
+    out.unlink()  # what a run was begun from is not needed to go on, and its card still names it
+    command, environment = trainer(filled_pool)
+    short = [*command[:7], "--real", "0", "--steps", "1", "--report", "1", "--rate", "1e-5"]
+    fourth = subprocess.run(short, cwd=tmp_path / "elsewhere", capture_output=True, text=True, env=environment)
+    assert fourth.returncode == 0, fourth.stderr
+    assert fourth.stdout.startswith("runs/tiny goes on with other settings: --rate 1e-05 (was 0.0004)\n")
+    card = export(tmp_path / "elsewhere/runs/tiny", out, name="tiny", tile=32, margin=4)
+    assert (card.training["steps"], card.training["batch"], card.training["tile_edge"]) == (3, 2, 24)
+    assert card.training["start_from"] == str(out) and f"begun from {out}" in trained(card.training)
+    other = subprocess.run([*short, "--adversarial", "1e-3"], cwd=tmp_path / "elsewhere", capture_output=True, text=True,
+                           env=environment)
+    assert other.stderr == ("runs/tiny holds another run: --adversarial 0.001 (was 0.0)."
+                            " Give what it was begun with, or another --name.\n")
 
 
 def test_the_papers_objective_trains_both_networks(tmp_path, filled_pool):
@@ -206,7 +222,10 @@ def test_the_cache_of_structures_is_renewed_with_their_list(tmp_path, atoms):
     table.unlink()
     assert len(structures.load_structures(folder, cache)["PDownB"]) == 2
     cache.unlink()
-    with pytest.raises(FileNotFoundError, match="lists the structures"):
+    with pytest.raises(SystemExit, match="lists the structures"):
+        structures.load_structures(folder, cache)
+    table.write_text("set,name\nPDownB,one\nPDownB,three\n")
+    with pytest.raises(SystemExit, match="three.pdb.gz is missing, though structures.csv lists it"):
         structures.load_structures(folder, cache)
 
 

@@ -111,6 +111,41 @@ def summary_table(outcome: dict) -> str:
     return table([f"means over {len(maps)} maps", *methods], rows)
 
 
+def with_error(differences: np.ndarray) -> tuple[float, float]:
+    """Mean and its standard error, from the spread of independent values (n,); NaN where there are too few."""
+    known = differences[np.isfinite(differences)]
+    average = float(known.mean()) if known.size else float("nan")
+    return average, float(known.std(ddof=1) / math.sqrt(known.size)) if known.size > 1 else float("nan")
+
+
+def protein_means(differences: np.ndarray, groups: list[str]) -> np.ndarray:
+    """Mean of the maps (n,) of each protein: maps of one protein are not independent of each other."""
+    return np.array([with_error(differences[np.array(groups) == group])[0] for group in dict.fromkeys(groups)])
+
+
+def gain_table(outcome: dict) -> str:
+    """How far the means of the summary would scatter with other maps: differences with standard errors, a row a figure.
+
+    Columns are those of each of our models less the input, and less the released generator, over maps and over proteins.
+    """
+    maps: Maps = outcome["maps"]
+    groups = [outcome["groups"][name] for name in maps]
+    methods = list(next(iter(maps.values())))
+    columns = [(model, base) for model in methods if model not in BASELINES for base in ("input", "EM-GAN") if base in methods]
+    heads = [f"{model} − {base}: {len(set(units))} {what}" for model, base in columns
+             for units, what in ((maps, "maps"), (groups, "proteins"))]
+    rows = []
+    for key, head, decimals in summary(outcome):
+        row = [head]
+        for model, base in columns:
+            difference = values(maps, model, key) - values(maps, base, key)
+            for units in (difference, protein_means(difference, groups)):
+                average, error = with_error(units)
+                row.append(f"{average:+.{decimals}f} ± {number(error, decimals)}")
+        rows.append(row)
+    return table(["mean difference ± standard error", *heads], rows)
+
+
 def control_table(outcome: dict) -> list[str]:
     """Negative controls, a row a map and model; none if they were not run."""
     rows = [[name, label, *(number(found[key], decimals) for key, _, decimals in CONTROLS)]
