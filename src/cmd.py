@@ -28,7 +28,7 @@ from .core.predict import GRIDS, RESOLUTIONS, ROTATION_COUNTS, require_reliabili
 from .core.tiles import PRESETS
 from .job import jobs
 from .nets.store import DEFAULT, WeightsError, bundled, find, read_card
-from .prediction import Request, Settings, run_now
+from .prediction import Request, Settings
 from .volumes import check_kind, is_result, label
 
 
@@ -78,7 +78,7 @@ def superem(
     if block is None:
         block = session.in_script or not session.ui.is_gui
     if block:
-        results = [run_now(session, request) for request in requests]
+        results = [jobs(session).run_now(request) for request in requests]
         return results[0] if len(results) == 1 else results
     for request in requests:
         jobs(session).submit(request)

@@ -16,7 +16,7 @@ from chimerax.core.triggerset import TriggerSet
 from . import prediction
 from .core.density import DensityMap, MapError
 from .meter import Meter, status_text
-from .prediction import USER_ERRORS, Request
+from .prediction import USER_ERRORS, Made, Request
 from .volumes import label
 
 
@@ -34,6 +34,7 @@ class Queue:
         self.session = session
         self.triggers = TriggerSet()
         self.triggers.add_trigger("changed")
+        self.triggers.add_trigger("made")
         self._jobs: list[Job] = []
 
     def submit(self, request: Request) -> Job:
@@ -47,6 +48,12 @@ class Queue:
     def list(self) -> list[Job]:
         """Jobs that have not ended, the running one first."""
         return list(self._jobs)
+
+    def run_now(self, request: Request) -> Any:
+        """Make a map before returning, past the jobs in line, and tell of it as of theirs; raises UserError."""
+        made = prediction.run_now(self.session, request)
+        self._made(made)
+        return made.result
 
     def cancel_all(self) -> int:
         """Cancel the running and the waiting jobs; return how many there were."""
@@ -63,6 +70,9 @@ class Queue:
         self._jobs.remove(job)
         self._changed(job)
         self._start_next()
+
+    def _made(self, made: Made) -> None:
+        self.triggers.activate_trigger("made", made)
 
     def _changed(self, job: Job) -> None:
         self.triggers.activate_trigger("changed", job)
@@ -158,14 +168,15 @@ class Job(Task):
     def _show(self, density: DensityMap, enhanced: Any) -> None:
         self._set("running", "showing")
         try:
-            self.result, self.lines = prediction.show(self.session, self.request, density, enhanced)
+            made = prediction.show(self.session, self.request, density, enhanced)
         except Exception as error:
             self._fail(f"superem could not show its result: {error}", error)
             return
-        self.report = enhanced.report
+        self.result, self.lines, self.report = made.result, made.lines, enhanced.report
         if self._values_changed:
             self.session.logger.warning(
                 f"{self.name} was changed while superem ran; the result is of its values before.")
+        self._queue._made(made)
         self._end("finished")
 
     def _fail(self, sentence: str, error: BaseException | None = None) -> None:

@@ -49,7 +49,16 @@ class Request:
     hide_maps: bool = False
 
 
-def run_now(session: Any, request: Request) -> Any:
+@dataclass(frozen=True)
+class Made:
+    """A super-resolved map, the one that it was made of (each a chimerax.map.Volume), and what the log says of it."""
+
+    source: Any
+    result: Any
+    lines: list[str]
+
+
+def run_now(session: Any, request: Request) -> Made:
     """Make the super-resolved map before returning.
 
     Raises
@@ -63,12 +72,11 @@ def run_now(session: Any, request: Request) -> Any:
         part, seen = read(request)
         announce(session)
         enhanced = predict(part, seen, request.settings, meter)
-        result, _lines = show(session, request, part, enhanced)
+        return show(session, request, part, enhanced)
     except USER_ERRORS as error:
         raise UserError(str(error)) from error
     finally:
         session.logger.status("")
-    return result
 
 
 def read(request: Request) -> tuple[DensityMap, DensityMap]:
@@ -111,7 +119,7 @@ def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Me
     return replace(enhanced, density=crop(enhanced.density, part), reliability=q)
 
 
-def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> tuple[Any, list[str]]:
+def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> Made:
     """Open the result beside its input at a matched level, and log what was done."""
     source, report, model_id = request.volume, enhanced.report, request.model_id
     if model_id is not None and session.models.have_id(model_id):  # taken since the job was asked for
@@ -138,4 +146,4 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
     if report.doubt:
         session.logger.warning(report.doubt)
         lines.append(report.doubt)
-    return result, lines
+    return Made(source, result, lines)

@@ -12,6 +12,7 @@ from chimerax.core.tools import ToolInstance, get_singleton
 from .bundle import TOOL_NAME
 from .job import jobs
 from .panel.choices import from_state
+from .prediction import Made
 from .provenance import CAUTION
 from .settings import panel_settings
 from .volumes import watch_moves
@@ -20,9 +21,9 @@ ESTIMATE_AFTER = 400  # ms without a change of choices
 SETTLED_AFTER = 250  # ms, for new rows of the panel, and a Volume Viewer that opens above it, to find their places
 KEPT_IN_SIGHT = 2.0  # s, for the Volume Viewer to grow with a new map, which is only then; later the user may look elsewhere
 OPENED_AFTER = 1000  # ms, for the window to give the panel its place
-OPENED_LINES = 20  # of text that the panel gets room for when it opens, however crowded the side of the window is
-LEAST_LINES = 8  # and keeps: the Volume Viewer grows with every map, and the window must not outgrow the screen with it
-SCREEN_PARTS = 3  # of the screen's height, of which that room takes one at most
+OPENED_LINES = 20  # of text that the choices get room for when the panel opens, however crowded the side of the window is
+LEAST_LINES = 5  # and keep: the Volume Viewer grows with every map, and the window must not outgrow the screen with it
+SCREEN_PART = 0.4  # of the screen's height is the most that the whole panel takes when it opens
 
 
 class SuperEMTool(ToolInstance):
@@ -59,7 +60,7 @@ class SuperEMTool(ToolInstance):
     # Widgets
 
     def _build(self, parent: Any) -> None:
-        from Qt.QtCore import QTimer
+        from Qt.QtCore import Qt, QTimer
         from Qt.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QWidget
 
         from .panel.comparebox import CompareBox
@@ -76,36 +77,38 @@ class SuperEMTool(ToolInstance):
         self.help_button = QPushButton("He&lp")
         self.help_button.clicked.connect(lambda *_: self.display_help())
         self.jobs = JobList(self.session, self._job_ended)
+        self._handler = jobs(self.session).triggers.add_handler("made", self._made)
         self.report = Note()
         self.report.hide()
         self.compare = CompareBox(self.session)
         self.caution = Note(f"Super-resolved (SR) density is {CAUTION[0].lower()}{CAUTION[1:]}")
 
-        # Only the part above the line of caution scrolls, so that the line is always in sight.
+        # What a run takes, its button and the line of caution are always in sight, however low the panel is; the rest scrolls.
         inside = QWidget()
         rows = column(inside, 6)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.run_button)
-        buttons.addWidget(self.help_button)
-        buttons.addStretch(1)
-        rows.addWidget(self.form)
-        rows.addLayout(buttons)  # above the estimate, whose lines come late: Run must not move under the mouse
-        for widget in (self.estimate, self.jobs, self.report, self.compare):
+        for widget in (self.form, self.jobs, self.report, self.compare):
             rows.addWidget(widget)
         rows.addStretch(1)
+        self._foot = QWidget()
+        foot = column(self._foot, 6)
+        running = QHBoxLayout()
+        for button in (self.run_button, self.help_button):
+            running.addWidget(button, 0, Qt.AlignmentFlag.AlignBottom)  # the estimate's lines come late: they grow upwards
+        running.addWidget(self.estimate, 1, Qt.AlignmentFlag.AlignVCenter)
+        foot.addLayout(running)
+        foot.addWidget(self.caution)
         self._scroll = scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(inside)
-        self._keep_lines(OPENED_LINES)
         scroll.setMinimumWidth(inside.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width())
         outer = column(parent)
         line = QFrame()
         line.setFrameShape(QFrame.Shape.HLine)
         line.setFrameShadow(QFrame.Shadow.Sunken)
-        for widget, stretch in ((scroll, 1), (line, 0), (self.caution, 0)):
+        for widget, stretch in ((scroll, 1), (line, 0), (self._foot, 0)):
             outer.addWidget(widget, stretch)
-        self.caution.setMargin(6)
+        self._keep_lines(OPENED_LINES)
 
         self._timer = QTimer(parent)
         self._bringer = QTimer(parent)
@@ -122,8 +125,9 @@ class SuperEMTool(ToolInstance):
         self.form.changed.connect(self._choices_changed)
 
     def _keep_lines(self, count: int) -> None:
-        most = self._scroll.screen().availableGeometry().height() // SCREEN_PARTS
-        self._scroll.setMinimumHeight(min(count * self._scroll.fontMetrics().height(), most))
+        line = self._scroll.fontMetrics().height()
+        most = int(SCREEN_PART * self._scroll.screen().availableGeometry().height()) - self._foot.sizeHint().height()
+        self._scroll.setMinimumHeight(min(count * line, max(most, LEAST_LINES * line)))
 
     # Running
 
@@ -146,14 +150,15 @@ class SuperEMTool(ToolInstance):
         for name, value in {**self.form.choices.state(), "advanced": self.form.advanced.isChecked()}.items():
             setattr(self._settings, name, value)
 
+    def _made(self, _name: str, made: Made) -> None:
+        self._say("\n".join(line for line in made.lines if line != CAUTION))
+        self.compare.take(made.source, made.result)
+        self._bring(self.report, self.compare)
+
     def _job_ended(self, job: Any) -> None:
-        if job.state == "finished":
-            self._say("\n".join(line for line in job.lines if line != CAUTION))
-            self.compare.take(job.request.volume, job.result)
-            self._bring(self.report, self.compare)
-        elif job.state == "failed":
+        if job.state == "failed":
             self._say(job.error if job.name in job.error else f"{job.name}: {job.error}")
-        else:
+        elif job.state == "terminated":
             self._say(f"{job.lines[0]} Nothing was changed.")
         self._choices_changed()
 
@@ -253,4 +258,5 @@ class SuperEMTool(ToolInstance):
         self._devices.forget()
         self._foreteller.forget()
         self.jobs.forget()
+        self._handler.remove()
         super().delete()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
 
     # With a colour of its own: a map that ChimeraX gives one to waits to be drawn from then on, where it is hidden for ever,
     # and ChimeraX 1.7 stumbles over it once it is closed.
-    volume = _new_volume(session, density, result, f"{result.name} {EXPECTED_Q}", (0.7, 0.7, 0.7, 1.0),
+    volume = _new_volume(session, _bordered(density), result, f"{result.name} {EXPECTED_Q}", (0.7, 0.7, 0.7, 1.0),
                          open_model=False, show_dialog=False)
     volume.display = False
     session.models.add([volume])
@@ -139,6 +140,12 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
         if session.ui.is_gui:  # not color's own option, which opens a tool and takes the right mouse button
             run(session, "key " + " ".join(f"{color}:{q}" for q, color in Q_COLORS))
     return volume
+
+
+def _bordered(density: DensityMap) -> DensityMap:
+    """Repeat the outermost voxels around `density`: exactly at the faces of a box, where cuts lie, ChimeraX finds no value."""
+    origin = _three(density.positions(np.array((-1, -1, -1))))
+    return replace(density, array=np.pad(density.array, 1, mode="edge"), origin=origin)
 
 
 def watch_moves(session: Any) -> None:

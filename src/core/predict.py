@@ -58,10 +58,11 @@ class Report:
         """Device, model, tiles and time in one line."""
         count = self.tiles_run + self.tiles_skipped
         share = 100 * self.tiles_skipped / count
+        skipped = f", {self.tiles_skipped} empty ones skipped ({share:.0f} %)" if self.tiles_skipped else ""
         turns = f" in {self.rotations} orientations" if self.rotations > 1 else ""
         sharp = f" Sharpness set for an input of {self.resolution:.1f} Å." if self.resolution else ""
-        return (f"Model {self.model} on {self.device} ({self.device_reason}): {self.tiles_run} of {count} tiles run{turns}, "
-                f"{self.tiles_skipped} empty ones skipped ({share:.0f} %), {self.seconds:.1f} s.{sharp}")
+        return (f"Model {self.model} on {self.device} ({self.device_reason}): {self.tiles_run} of {count} tiles run"
+                f"{turns}{skipped}, {self.seconds:.1f} s.{sharp}")
 
 
 @dataclass(frozen=True)

@@ -80,13 +80,15 @@ def test_when_it_blocks(run, session, volume, monkeypatch, in_script, is_gui, ke
     """In scripts and without a window the command waits; `block` overrides."""
     from chimerax.superem import cmd
 
-    class Background:
+    class Queue:
         def submit(self, request):
             called.append("background")
 
+        def run_now(self, request):
+            called.append("blocking")
+
     called = []
-    monkeypatch.setattr(cmd, "run_now", lambda *_: called.append("blocking"))
-    monkeypatch.setattr(cmd, "jobs", lambda _session: Background())
+    monkeypatch.setattr(cmd, "jobs", lambda _session: Queue())
     monkeypatch.setattr(session.ui, "is_gui", is_gui)
     monkeypatch.setattr(session, "in_script", in_script)
     run(f"superem #1 {keyword}")

@@ -5,6 +5,13 @@ import pytest
 from panels import jobs, wait
 
 
+def place_of(widget, area):
+    """Top left of a widget in the panel."""
+    from Qt.QtCore import QPoint
+
+    return widget.mapTo(area, QPoint(0, 0))
+
+
 def test_what_matters_is_in_sight(tool, volume):
     """In a low panel the job's row comes into sight when it runs, and the comparison when it has ended."""
     from Qt.QtWidgets import QPushButton
@@ -30,23 +37,58 @@ def test_what_matters_is_in_sight(tool, volume):
     assert wait(tool.session, lambda: in_sight(tool.compare.save), 5)
 
 
+def test_run_and_its_estimate_are_always_in_sight(tool, volume):
+    """In the lowest panel that the window allows, the advanced part open, with nothing scrolled."""
+    tool.form.advanced.setChecked(True)
+    area = tool.tool_window.ui_area
+    assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
+    tool._keep_lines(1)
+    area.resize(area.minimumSizeHint())
+    assert wait(tool.session, lambda: tool._scroll.verticalScrollBar().maximum() > 0, 5)
+    for widget in (tool.run_button, tool.estimate, tool.caution):
+        assert widget.visibleRegion().boundingRect() == widget.rect()
+
+
+def test_panel_leaves_a_low_screen_its_room(tool):
+    """When it opens it takes no more than its part of the screen's height, all that it shows counted."""
+    from chimerax.superem.tool import OPENED_LINES, SCREEN_PART
+
+    class Low:
+        def availableGeometry(self):
+            from Qt.QtCore import QRect
+
+            return QRect(0, 0, 1280, 720)
+
+    tool._scroll.screen = Low
+    tool._opener.stop()
+    wait(tool.session, lambda: tool.estimate.text().startswith("Open a map"), 5)
+    tool._keep_lines(OPENED_LINES)
+    assert tool._scroll.minimumHeight() + tool._foot.sizeHint().height() == int(SCREEN_PART * 720)
+
+
 def test_run_stays_where_it_is(tool, volume):
     """An estimate of several lines comes while the mouse is on its way to the button."""
-    tool.tool_window.ui_area.resize(480, 900)
-    assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
-    height, place = tool.estimate.height(), tool.run_button.y()
-    tool.estimate.setText(3 * tool.estimate.text())
-    assert wait(tool.session, lambda: tool.estimate.height() > height, 5)
-    assert tool.run_button.y() == place
+    area, estimate = tool.tool_window.ui_area, tool.estimate
+
+    def settled():
+        return all(note.height() == note.heightForWidth(note.width()) for note in (estimate, tool.caution))
+
+    area.resize(480, 900)
+    assert wait(tool.session, lambda: estimate.text().startswith("About") and settled())
+    height, place = estimate.height(), place_of(tool.run_button, area)
+    estimate.setText(3 * estimate.text())
+    assert wait(tool.session, lambda: estimate.height() > height and settled(), 5)
+    assert place_of(tool.run_button, area) == place
 
 
 def test_keyboard_reaches_everything(tool, result):
     """Tab comes by every control that can be used, in the order of the panel, top to bottom."""
-    from Qt.QtCore import QPoint
     from Qt.QtWidgets import QAbstractButton, QAbstractSlider, QComboBox, QScrollBar, QSpinBox, QWidget
 
     tool.form.advanced.click()
     area = tool.tool_window.ui_area
+    area.resize(480, 1100)
+    assert wait(tool.session, lambda: tool._scroll.verticalScrollBar().maximum() == 0, 5)
     wanted = {w for kind in (QAbstractButton, QComboBox, QAbstractSlider, QSpinBox) for w in area.findChildren(kind)
               if w.isEnabled() and not isinstance(w, QScrollBar)}
     seen, widget = [], tool.form.map_menu
@@ -56,7 +98,7 @@ def test_keyboard_reaches_everything(tool, result):
             seen.append(widget)
         widget = next_in_chain(widget, wanted)
     assert set(seen) == wanted
-    heights = [w.mapTo(area, QPoint(0, 0)).y() for w in seen if isinstance(w, QWidget)]
+    heights = [place_of(w, area).y() for w in seen if isinstance(w, QWidget)]
     assert all(below >= above - 10 for above, below in zip(heights, heights[1:], strict=False))
 
 
@@ -142,7 +184,7 @@ def test_sentences_have_the_height_that_they_need(tool, volume, result, width):
     assert wait(tool.session, lambda: heights()[0] == heights()[1], 3), heights()
     scroll, = area.findChildren(QScrollArea)
     line = next(frame for frame in area.findChildren(QFrame) if frame.frameShape() == QFrame.Shape.HLine)
-    assert scroll.geometry().bottom() < line.y() and line.geometry().bottom() < tool.caution.y()
+    assert scroll.geometry().bottom() < line.y() and line.geometry().bottom() < place_of(tool.run_button, area).y()
     assert wait(tool.session, lambda: not jobs(tool.session))
 
 

@@ -57,6 +57,20 @@ def test_run_makes_a_map_in_the_background(tool, volume, result):
     assert "both enclose" in tool.report.text() and "identity" in tool.report.text()
 
 
+def test_command_that_blocks(tool, volume):
+    """A result that a typed command or a script waited for is reported and compared as those of jobs are."""
+    from chimerax.core.commands import run
+
+    model = tool.form.choices.model
+    result = run(tool.session, f"superem #1 model {model} device cpu block true")
+    assert wait(tool.session, lambda: tool.compare.pair is not None, 5)
+    assert tool.compare.pair.maps == (volume, result)
+    assert "both enclose" in tool.report.text()
+    tool.delete()
+    run(tool.session, f"superem #1 model {model} device cpu block true")
+    assert "deleted" not in tool.session.log.text("bug")
+
+
 def test_second_result_takes_the_place_of_the_first(tool, volume, result, monkeypatch):
     """Two results over each other cannot be told apart: the earlier one is hidden, and that of another map is not."""
     from chimerax.superem.panel.compare import Pair

@@ -1,5 +1,6 @@
 """The whole prediction, with networks whose right answer is known."""
 
+import dataclasses
 import itertools
 import threading
 
@@ -368,6 +369,8 @@ def test_report_says_it_in_one_line(make_model):
     report = enhance(noise((60, 60, 60)), make_model(), device="cpu", skip_empty=False).report
     line = report.summary()
     assert "Model test on CPU" in line and f"{report.tiles_run} of {report.tiles_run} tiles" in line and "\n" not in line
+    assert "skipped" not in line
+    assert "run, 2 empty ones skipped (" in dataclasses.replace(report, tiles_skipped=2).summary()
 
 
 def test_a_map_in_which_nothing_stands_out_is_run_whole(make_model):
