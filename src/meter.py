@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 #: Seconds between two reports of progress from a worker thread to the window.
 REPORT_EVERY = 0.25
-#: Seconds of work before the time left is told from it.
+#: Seconds of work, and tiles, before the time left is told from them: a network's first layers take far longer than most.
 TELLING = 1.0
+TELLING_TILES = 0.25
 
 
 class Meter:
@@ -31,7 +32,7 @@ class Meter:
         if now - self._posted >= self.every or done == total:
             self._posted = now
             since, before = self._began
-            told = done > before and (now - since > TELLING or done == total)
+            told = done > before and (done == total or (now - since > TELLING and done - before >= TELLING_TILES))
             left = (now - since) * (total - done) / (done - before) if told else None
             self._post(done, total, left)
         return not (self._cancelled and self._cancelled())

@@ -153,7 +153,7 @@ class SuperEMTool(ToolInstance):
     def _made(self, _name: str, made: Made) -> None:
         self._say("\n".join(line for line in made.lines if line != CAUTION))
         self.compare.take(made.source, made.result)
-        self._bring(self.report, self.compare)
+        self._bring(self.report, self.compare, self.compare.flip)
 
     def _job_ended(self, job: Any) -> None:
         if job.state == "failed":

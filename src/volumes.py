@@ -138,7 +138,8 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
         palette = ":".join(f"{q},{color}" for q, color in Q_COLORS)
         run(session, f"color sample #{result.id_string} map #{volume.id_string} palette {palette}")
         if session.ui.is_gui:  # not color's own option, which opens a tool and takes the right mouse button
-            run(session, "key " + " ".join(f"{color}:{q}" for q, color in Q_COLORS))
+            colors = " ".join(f"{color}:{q}" for q, color in Q_COLORS)
+            run(session, f"key {colors.replace(':', ':Q=', 1)} fontSize 18")  # in larger type low windows cut it off
     return volume
 
 

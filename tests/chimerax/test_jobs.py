@@ -1,5 +1,6 @@
 """Jobs in the background: queue, progress, cancelling, and maps that change or close meanwhile."""
 
+import itertools
 import sys
 import threading
 import time
@@ -246,16 +247,21 @@ def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatc
 
 
 def test_time_left(monkeypatch):
-    """Parts of a tile count, and the time left is told after a second."""
+    """Parts of a tile count, and the time left is told after a second and a quarter of a tile."""
     from chimerax.superem import meter as module
 
     seconds, posted = iter(range(9, 99)), []
     monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
     meter = module.Meter(lambda *progress: posted.append(progress))
-    for done in (0, 0.2, 0.4, 0.6, 1, 2):
+    for done in (0, 0.1, 0.2, 0.4, 0.6, 1, 2):
         assert meter(done, 2)
-    assert posted == [(0, 2, None), (0.2, 2, None), (0.4, 2, pytest.approx(8)), (0.6, 2, pytest.approx(7)),
-                      (1, 2, pytest.approx(4)), (2, 2, 0)]
+    assert posted == [(0, 2, None), (0.1, 2, None), (0.2, 2, None), (0.4, 2, pytest.approx(12)), (0.6, 2, pytest.approx(28 / 3)),
+                      (1, 2, pytest.approx(5)), (2, 2, 0)]
+    seconds = itertools.count(step=0.3)
+    meter = module.Meter(lambda *progress: posted.append(progress))
+    for done in (0, 1, 2, 3, 4, 5):
+        meter(done, 6)
+    assert [left for _done, total, left in posted if total == 6] == [None] * 4 + [pytest.approx(x) for x in (0.6, 0.3)]
 
 
 def test_model_number_taken_meanwhile(session, volume, submit, gate):

@@ -71,6 +71,20 @@ def test_command_that_blocks(tool, volume):
     assert "deleted" not in tool.session.log.text("bug")
 
 
+def test_key_to_the_colours(window, volume, weights, monkeypatch):
+    """Where there is a window a key says what the colours stand for."""
+    from chimerax.core import commands
+
+    keys, run = [], commands.run
+
+    def run_but_key(session, command, **options):  # `key` is not in the library
+        return keys.append(command) if command.startswith("key ") else run(session, command, **options)
+
+    monkeypatch.setattr(commands, "run", run_but_key)
+    run(window, f"superem #1 model {weights} reliability true block true")
+    assert keys == ["key #d73027:Q=0.1 #fdae61:0.3 #ffffbf:0.5 #4575b4:0.7 fontSize 18"]
+
+
 def test_second_result_takes_the_place_of_the_first(tool, volume, result, monkeypatch):
     """Two results over each other cannot be told apart: the earlier one is hidden, and that of another map is not."""
     from chimerax.superem.panel.compare import Pair
