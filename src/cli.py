@@ -19,7 +19,7 @@ from .core import predict, tiles
 from .core.density import DensityMap, MapError
 from .core.devices import DeviceError, choose
 from .core.levels import level_for_surface, surface_volume
-from .core.mrc import read_mrc, write_mrc
+from .core.mrc import read_mrc, replaced, write_mrc
 from .meter import Meter, status_text
 from .nets import store
 
@@ -90,11 +90,11 @@ def _check_usage(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
         if path.suffix != ".mrc":
             parser.error(f"the output's name must end in .mrc, unlike {path}")
     outputs = list(filter(None, (args.output, args.reliability, args.json)))
-    resolved = [path.resolve() for path in (args.input, *outputs)]
+    resolved = [os.path.realpath(path) for path in (args.input, *outputs)]
     if len(set(resolved)) < len(resolved):
         parser.error("input, outputs and report must be different files")
     for path in outputs:
-        if path.exists() and not args.overwrite:
+        if os.path.exists(path) and not args.overwrite:  # unlike Path.exists, also of a name that nobody may look at
             parser.error(f"{path} exists; use --overwrite to replace it")
         _require_writable(path)
 
@@ -170,11 +170,5 @@ def _matched_levels(density: DensityMap, result: DensityMap, level: float | None
 
 
 def _write_json(path: Path, content: dict) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with replaced(path) as part:  # what no UTF-8 can tell of a file's name is escaped
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")

@@ -7,7 +7,8 @@ import math
 import os
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mrcfile
@@ -96,8 +97,10 @@ def _check_header(path: Path, header: np.recarray) -> None:
 
 
 def _check_size(path: Path, header: np.recarray) -> None:
-    """Refuse what does not fit in memory, before any is taken for the size that the header claims."""
+    """Refuse what holds no voxels or does not fit in memory, before any is taken for the size that the header claims."""
     nx, ny, nz = (int(header[name]) for name in ("nx", "ny", "nz"))
+    if min(nx, ny, nz) < 1:
+        raise MapError(f"{path} is not a map file, or is damaged: it has {nx} x {ny} x {nz} voxels by its header.")
     kind = np.dtype(READABLE_MODES[int(header.mode)])
     bytes_each = kind.itemsize if kind == np.float32 else kind.itemsize + 4  # others are converted
     require(nx * ny * nz * bytes_each, f"{path} has {nx} x {ny} x {nz} voxels by its header and",
@@ -174,7 +177,6 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
     MapError
         If the file cannot be written.
     """
-    path = Path(path)
     step, origin = np.asarray(density.step), np.asarray(density.origin)
     lines = list(labels)
     start = np.rint(origin / step).astype(int)
@@ -183,24 +185,37 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
         lines.insert(0, _rotation_line(density.rotation))
     if rotated or np.abs(origin / step - start).max() > NSTART_ERROR:
         start[:] = 0
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with replaced(Path(path)) as part, mrcfile.new(part, overwrite=True) as file:
+        file.set_data(density.array)
+        file.set_volume()
+        header = file.header
+        header.cella.x, header.cella.y, header.cella.z = step * density.shape[::-1]
+        header.origin.x, header.origin.y, header.origin.z = origin
+        header.nxstart, header.nystart, header.nzstart = start
+        header.label[:] = b""
+        for n, line in enumerate(lines[:10]):
+            header.label[n] = line.encode("ascii", "replace")[:80]
+        header.nlabl = min(len(lines), 10)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path` to write to; the file gets the name `path` when it is whole, and is removed if it never is.
+
+    Raises
+    ------
+    MapError
+        If the file cannot be written.
+    """
+    part = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")  # no longer than a file's name may be
     try:
-        with mrcfile.new(part, overwrite=True) as file:
-            file.set_data(density.array)
-            file.set_volume()
-            header = file.header
-            header.cella.x, header.cella.y, header.cella.z = step * density.shape[::-1]
-            header.origin.x, header.origin.y, header.origin.z = origin
-            header.nxstart, header.nystart, header.nzstart = start
-            header.label[:] = b""
-            for n, line in enumerate(lines[:10]):
-                header.label[n] = line.encode("ascii", "replace")[:80]
-            header.nlabl = min(len(lines), 10)
+        yield part
         os.replace(part, path)
     except OSError as error:
         raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it has its name, or never came to be
+            part.unlink()
 
 
 def _rotation_line(rotation: np.ndarray) -> str:

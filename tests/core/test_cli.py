@@ -47,16 +47,16 @@ def folder(tmp_path, density):
     return tmp_path
 
 
-def start(folder, *arguments):
+def start(folder, *arguments, **environment):
     """`python -m superem` in `folder`."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen([sys.executable, "-m", "superem", *map(str, arguments)], cwd=folder, env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def run(folder, *arguments):
+def run(folder, *arguments, **environment):
     """Exit code, standard output and standard error of a process that ends."""
-    process = start(folder, *arguments)
+    process = start(folder, *arguments, **environment)
     out, err = process.communicate(timeout=120)
     assert "Traceback" not in err, err
     return process.returncode, out, err
@@ -161,6 +161,8 @@ def test_bad_input_is_one_sentence_and_exit_code_1(folder, call, weights, densit
         (("inf.mrc", "out.mrc", "--model", weights), "not finite"),
         (("none.mrc", "out.mrc", "--model", weights), "There is no file"),
         (("in.mrc", "none/out.mrc", "--model", weights), "cannot be written"),
+        (("in.mrc", "o" * 300 + ".mrc", "--model", weights), "too long"),
+        (("in.mrc", "out.mrc", "--json", "j" * 300, "--model", weights), "too long"),
         (("in.mrc", "out.mrc", "--model", "none"), "There is no model"),
         (("in.mrc", "out.mrc", "--model", "in.mrc"), "not a SuperEM weights file"),
         (("in.mrc", "out.mrc", "--model", weights, "--voxel-size", "0"), "voxel size"),
@@ -192,6 +194,27 @@ def test_wrong_usage_is_exit_code_2(folder, call, weights):
     assert (folder / "out.mrc").read_text() == "mine"
     assert call("in.mrc", "out.mrc", "--overwrite", "--model", weights, "--device", "cpu")[0] == 0
     assert read_mrc(folder / "out.mrc").step == (1, 1, 1)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are bytes on Linux only")
+def test_names_and_terminals_that_know_no_unicode(folder, weights):
+    """An hour's work must not end in an error because its last line cannot be shown, or its name cannot be told."""
+    name = os.fsdecode("Karte Å ".encode() + b"\xff.mrc")
+    (folder / "in.mrc").rename(folder / name)
+    code, out, err = run(folder, name, "out.mrc", "--model", weights, "--json", "run.json", PYTHONIOENCODING="ascii")
+    assert code == 0 and "1 x 1 x 1 ?" in out, err
+    assert json.loads((folder / "run.json").read_text("utf-8"))["input"] == name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_links(folder, call, weights):
+    """A link to the input is not overwritten as another file would be; one that leads nowhere is no file."""
+    (folder / "link.mrc").symlink_to("in.mrc")
+    (folder / "loop.mrc").symlink_to("loop.mrc")
+    assert call("in.mrc", "link.mrc", "--overwrite", "--model", weights)[0] == 2
+    code, _, err = call("loop.mrc", "out.mrc", "--model", weights)
+    assert code == 1 and "loop.mrc cannot be read" in err
+    assert call("link.mrc", "out.mrc", "--model", weights, "--device", "cpu")[0] == 0
 
 
 @pytest.mark.parametrize("sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

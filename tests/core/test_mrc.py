@@ -103,6 +103,9 @@ def test_origin_is_chimerax_s(tmp_path, array, name, origin, start, wanted):
     assert read_mrc(tmp_path / name).origin == pytest.approx(wanted)
 
 
+SIZES = {"huge": (60000, 60000, 60000), "nothing": (0, 5, 4), "negative": (-6, 5, 4)}
+
+
 def damaged(path, array, kind):
     """Write a file that is wrong in one way."""
     data = write(path, array).read_bytes()
@@ -116,14 +119,15 @@ def damaged(path, array, kind):
         data = gzip.compress(data)[:200]
     elif kind == "bad gzip":
         data = b"\x1f\x8b" + b"x" * 200
-    elif kind == "huge":
-        data = np.array([60000, 60000, 60000], "<i4").tobytes() + data[12:]
+    elif kind in SIZES:
+        data = np.array(SIZES[kind], "<i4").tobytes() + data[12:]
     path.write_bytes(data)
 
 
 @pytest.mark.parametrize("kind, words", [
     ("empty", "damaged or cut short"), ("text", "lacks the word MAP"), ("cut", "less density than its header says"),
     ("cut gzip", "damaged or cut short"), ("bad gzip", "damaged or cut short"), ("huge", "memory|cut short"),
+    ("nothing", "0 x 5 x 4 voxels by its header"), ("negative", "damaged"),
 ])
 def test_damaged_files(tmp_path, array, kind, words):
     damaged(tmp_path / "a.mrc", array, kind)
@@ -237,5 +241,13 @@ def test_an_existing_file_is_replaced_whole_or_kept(tmp_path, array, monkeypatch
 
 
 def test_folder_that_is_not_there(tmp_path, array):
-    with pytest.raises(MapError, match="cannot be written"):
-        write_mrc(tmp_path / "none" / "a.mrc", DensityMap(array))
+    (tmp_path / "file").touch()
+    for folder in ("none", "file"):
+        with pytest.raises(MapError, match="cannot be written"):
+            write_mrc(tmp_path / folder / "a.mrc", DensityMap(array))
+
+
+def test_the_longest_name_that_a_file_may_have(tmp_path, array):
+    path = tmp_path / ("a" * 251 + ".mrc")
+    write_mrc(path, DensityMap(array))
+    assert np.array_equal(read_mrc(path).array, array)
