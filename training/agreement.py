@@ -20,6 +20,7 @@ from superem.core.density import DensityMap
 from superem.core.resample import resample
 
 from . import degrade, pairs, simulate
+from .command import as_command
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .metrics.fsc import soft_mask
 from .metrics.grid import spatial_frequency
@@ -152,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from superem.nets.store import Model, load
 
+from .command import as_command
+from .export import SHIPPED_DATA
 from .metrics.cache import Cache
 from .metrics.tables import (
     BASELINES,
@@ -125,15 +127,17 @@ def facts(outcome: dict, model: Model) -> dict[str, str]:
     used = [row for row in rows(IDS / "maps.csv") if row["split"] == "train" and row["used"] == "yes"]
     table = ", ".join(f"{sigma:g} Å at {resolution:g} Å" for resolution, sigma in card.blur)
     controls = control_table(outcome)
+    data = card.training.get("data", SHIPPED_DATA)
+    lists = {"structures": f"{len(rows(IDS / 'structures.csv')):,}", "train_maps": count(len(used)),
+             "train_proteins": count(len({row["group"] for row in used}))}
     return {
         "name": card.name, "summary": card.summary, "network": fill("network.md", {}, card.architecture).strip(),
         "parameters": f"{sum(p.numel() for p in model.network.parameters()) / 1e6:.1f} million",
         "turns": fill("network.md", {"count": count(card.rotations)}, "turned").strip() if card.rotations > 1 else "",
         "blur": fill("network.md", {"table": table}, "blurred" if card.blur else "unblurred").strip(),
         "trained": trained(card.training), "compute": compute(card.training),
-        "structures": f"{len(rows(IDS / 'structures.csv')):,}", "train_maps": count(len(used)),
-        "train_proteins": count(len({row["group"] for row in used})), "maps": count(len(names)),
-        "proteins": count(len(set(groups))), "repeated": repeated(groups, len(names)), "command": outcome["command"],
+        "data": fill("network.md", lists, "lists").strip() if data == SHIPPED_DATA else data, "maps": count(len(names)),
+        "proteins": count(len(set(groups))) + (" proteins" if len(set(groups)) > 1 else " protein"), "repeated": repeated(groups, len(names)), "command": outcome["command"],
         "means": summary_table(outcome), "gains": gain_table(outcome), "bars": reach_table(outcome),
         "groups": "\n\n".join(group_tables(outcome)), "controls": "\n\n".join(controls) or "The controls were not run.",
     } | verdict(outcome, card.name)
@@ -205,4 +209,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -2,8 +2,8 @@
 
     python -m training.evaluate --data DIR --models unet runs/new.safetensors --emgan DIR --controls --json build/evaluation.json
 
-DIR holds pairs.csv (id, resolution, group, split) and <id>/map.mrc.gz with <id>/model.cif.gz. Everything is measured on the 1 Å grid
-of the networks, the input resampled to it. The figures are described in `training/metrics`; those of mtriage need an
+DIR holds pairs.csv (id, resolution, group, split) and <id>/map.mrc.gz with <id>/model.cif.gz. Everything is measured on the
+1 Å grid of the networks, the input resampled to it. The figures are described in `training/metrics`; those of mtriage need an
 interpreter with cctbx (`requirements/evaluate.txt`), and are left out, with a word, where there is none. What is slow to make
 is kept in `--cache`, so that a second run only does what is new:
 
@@ -31,6 +31,7 @@ from superem.core.resample import resample
 
 from . import pairs
 from .baselines import ReleasedGenerator, guinier_b, sharpen
+from .command import as_command
 from .metrics import Atoms, Reference, measured, read_atoms
 from .metrics.cache import Cache, digest
 from .metrics.controls import controls
@@ -198,4 +199,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -22,11 +22,20 @@ from superem.nets.store import Card, load, save
 
 from superem import nets
 
+from .command import as_command
+from .metrics.cache import Cache
 from .metrics.tables import SUMMARY, mean, number
+from .predictions import Predictor, label_of
+
+#: What the model card describes at length: the structures and maps of training/ids.
+SHIPPED_DATA = "docs/training.md"
 
 
-def export(run: Path, out: Path, **card: object) -> Card:
-    """Rebuild the averaged network of `run`/state.pt, and save it with a card made of the run's own settings."""
+def export(run: Path, out: Path, data: str = SHIPPED_DATA, **card: object) -> Card:
+    """Rebuild the averaged network of `run`/state.pt, and save it with a card made of the run's own settings.
+
+    `data` says in words what it was trained on.
+    """
     if not (run / "state.pt").exists():
         raise SystemExit(f"{run} holds no run: state.pt is missing.")
     state = torch.load(run / "state.pt", weights_only=True, map_location="cpu")
@@ -41,7 +50,7 @@ def export(run: Path, out: Path, **card: object) -> Card:
         "objective": config["objective"],
         "share_of_real_tiles": config["real"],
         "device": config["device"],
-        "data": "docs/training.md",
+        "data": data,
     }
     if config.get("start_from"):
         training["start_from"] = config["start_from"]
@@ -84,6 +93,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--name")
     parser.add_argument("--summary")
+    parser.add_argument("--data", default=SHIPPED_DATA, help="what a run was trained on, in words, unless it is what training/ids"
+                        " lists: for the model card")
     parser.add_argument("--validation", type=Path)
     parser.add_argument("--tile", type=int, help="preferred tile edge, voxels (of a run 128)")
     parser.add_argument("--margin", type=int, help="dead margin, voxels (of a run 8)")
@@ -96,14 +107,18 @@ def main() -> None:
     given = {k: getattr(o, k) for k in keys if getattr(o, k) is not None}
     if o.run and not (o.out and o.name):
         parser.error("--run needs --name and --out")
+    if o.run and o.validation:
+        parser.error("--validation goes with --weights: a run is evaluated once it is exported")
     if o.validation:
-        label = o.name or load(str(o.weights)).card.name
-        given["validation"] = figures(json.loads(o.validation.read_text()), label)
+        outcome, model = json.loads(o.validation.read_text()), load(str(o.weights))
+        model = replace(model, card=replace(model.card, **given))
+        predictor = Predictor(model, Cache(Path("build/evaluation")), outcome["tiling"], outcome["rotations"])
+        given["validation"] = figures(outcome, label_of(predictor, outcome))
     out = o.out or o.weights
     out.parent.mkdir(parents=True, exist_ok=True)
-    card = export(o.run, out, **{"tile": 128, "margin": 8} | given) if o.run else export_again(o.weights, out, **given)
+    card = export(o.run, out, o.data, **{"tile": 128, "margin": 8} | given) if o.run else export_again(o.weights, out, **given)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {card.training['steps']} steps")
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

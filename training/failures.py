@@ -27,6 +27,7 @@ from superem.nets.store import load
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from .command import as_command
 from .evaluate import Case, read_cases
 from .metrics import Reference
 from .metrics.cache import Cache
@@ -234,4 +235,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -27,6 +27,7 @@ import numpy as np
 from superem.core.density import DensityMap, MapError
 from superem.core.mrc import read_mrc, write_mrc
 
+from .command import as_command
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .metrics.grid import distance_to_atoms, pearson
 from .structures import read_atoms
@@ -322,4 +323,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

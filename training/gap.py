@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from superem.nets.store import DEFAULT, load
 
+from .command import as_command
 from .data import cut_tile, hold
 from .losses import content, shell_disagreement
 from .metrics.tables import table
@@ -84,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from . import pairs, simulate
+from .command import as_command
 from .simulate import Pair
 from .structures import load_structures
 
@@ -77,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -24,6 +24,7 @@ from superem.core.resample import resample
 
 from . import agreement, pairs, simulate
 from .classify import accuracy, references
+from .command import as_command
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .metrics.fsc import soft_mask
 from .metrics.grid import pearson, spatial_frequency
@@ -276,11 +277,14 @@ def main() -> None:
     fake_curves, fake_medians, fake_cubes = measure(rng, fake, options.cubes)
     groups, makers = ([getattr(s, name) for s in real.values()] for name in ("group", "maker"))
     print(table({**curves, **medians}, {**fake_curves, **fake_medians}, groups))
+    if len(set(groups)) < 4:
+        raise SystemExit("The classifier and the picture need deposited maps of four proteins or more: half of them are told from"
+                         " the other half.")
     score, each, weights = accuracy(rng, cubes, fake_cubes, groups)
     masked_cubes = [c for c, sample in zip(fake_cubes, fake, strict=True) if sample.masked]
     print(f"\nClassifier, on proteins left out (50 % is a guess). {sum(map(len, cubes))} cubes of {len(real)} deposited maps of"
           f" {len(each)} proteins; {sum(map(len, fake_cubes))} cubes of {len(fake)} simulated maps, {len(masked_cubes)} of them"
-          " masked, as all of the deposited ones are.")
+          f" masked, as {sum(s.masked for s in real.values())} of the deposited ones are.")
     print(f"{'right, %':40s} all simulated, masked ones | the same, crops of the same maker left out too")
     shown = {}
     for name, family in FAMILIES.items():
@@ -294,8 +298,9 @@ def main() -> None:
     print("Share of a protein's cubes recognised: " + ", ".join(f"{g} {100 * s:.0f} %" for g, s in each.items()))
     simulated_right = 2 * score - np.mean(list(each.values()))
     unseen = [g for g in UNSEEN if g in each]  # who fetched the maps may have fewer
-    print(f"Right on the proteins that the last ranges were not chosen on ({', '.join(unseen)}):"
-          f" {50 * (np.mean([each[g] for g in unseen]) + simulated_right):.0f} %")
+    if unseen:
+        print(f"Right on the proteins that the last ranges were not chosen on ({', '.join(unseen)}):"
+              f" {50 * (np.mean([each[g] for g in unseen]) + simulated_right):.0f} %")
     order = np.argsort(-np.abs(weights))
     print("What tells them apart most (+: larger in deposited maps): "
           + ", ".join(f"{STATISTICS[i]} {weights[i]:+.1f}" for i in order[:6]))
@@ -307,4 +312,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -38,6 +38,7 @@ from superem.core.normalise import NORMALISATIONS
 from superem.core.reliability import WINDOW, local_detail
 from superem.nets.store import DEFAULT, load
 
+from .command import as_command
 from .evaluate import read_cases
 from .metrics import Reference
 from .metrics.cache import Cache
@@ -169,4 +170,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

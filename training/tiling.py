@@ -23,6 +23,8 @@ from superem.core.resample import resample
 from superem.core.tiles import PRESETS, Tiling, tiling_for
 from superem.nets.store import DEFAULT, Model, load
 
+from .command import as_command
+
 DENSE = Tiling(48, 4, 8, "mean")
 MOLECULE = 0.3  # network units: voxels above this are inside the molecule
 
@@ -63,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -30,6 +30,7 @@ from superem.nets.store import load
 
 from superem import nets
 
+from .command import as_command
 from .data import Pool, batch
 from .losses import content, shell_disagreement
 
@@ -83,13 +84,15 @@ class Run:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.folder = Path("runs") / options.name
-        self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(options.seed)
         saved = self.folder / "state.pt"
         state = torch.load(saved, weights_only=True, map_location="cpu") if saved.exists() else None
         if state:
             self.compare(state["config"])
-        self.network = nets.build(options.architecture, **options.options).to(options.device)
+        try:
+            self.network = nets.build(options.architecture, **options.options).to(options.device)
+        except (ValueError, AssertionError, RuntimeError) as error:  # of options, or of a device that is not there
+            raise SystemExit(f"--architecture, --options or --device: {error}") from None
         self.network.to(memory_format=torch.channels_last_3d)
         self.before = {"steps": 0, "seconds": 0.0}  # of the run that this one is a fork of
         if options.start_from and not state:
@@ -112,7 +115,8 @@ class Run:
         changed = [f"--{name.replace('_', '-')} {value} (was {before[name]})" for name, value in self.config().items()
                    if name not in SITTING and name in before and value != before[name]]
         if any(option.startswith(("--architecture ", "--options ", "--adversarial ")) for option in changed):
-            raise SystemExit(f"{self.folder} holds another run: {', '.join(changed)}. Give what it was begun with, or another --name.")
+            raise SystemExit(f"{self.folder} holds another run: {', '.join(changed)}. Give what it was begun with, or another"
+                             " --name.")
         if changed:
             print(f"{self.folder} goes on with other settings: {', '.join(changed)}", flush=True)
         self.options.start_from = before.get("start_from")
@@ -139,6 +143,7 @@ class Run:
         """Write state.pt at once, so that an interrupted save loses nothing."""
         state = {name: part.state_dict() for name, part in self._parts().items()}
         config = self.config()
+        self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / "state.part"
         on = self.options.device
         config["device"] = torch.cuda.get_device_name(on) if on.startswith("cuda") else f"{self.options.threads} CPU thread(s)"
@@ -264,4 +269,4 @@ def keep_fresh(pools: list[Pool]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -27,6 +27,7 @@ from superem.core.normalise import NORMALISATIONS, Scale
 from superem.core.sharpness import blur
 from superem.nets.store import DEFAULT, Model, load
 
+from .command import as_command
 from .evaluate import Case, read_cases
 from .metrics import Reference, measured
 from .metrics.cache import Cache
@@ -46,6 +47,8 @@ SHELL = 0.0125
 NODES = (0.05, 0.09, 0.13, 0.17, 0.21, 0.25, 0.29, 0.35)
 #: Sigmas, Å, that a neighbourhood may choose from.
 SIGMAS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
+#: Density, network units, that is not to be made stronger by evening out.
+FAINT = 0.05
 #: Atoms within this distance, Å, share a blur.
 NEIGHBOURHOOD = 6.0
 
@@ -106,6 +109,17 @@ def best_filter(x: Sample) -> np.ndarray:
     return irfftn(f * gain[shell], x.sr.shape).astype(np.float32)
 
 
+def powered(x: Sample, exponent: float) -> np.ndarray:
+    """Result with densities to a power, their signs kept: no contour surface of the same volume changes, only the values."""
+    return np.sign(x.sr) * np.abs(x.sr) ** exponent
+
+
+def evened(x: Sample, sigma: float) -> np.ndarray:
+    """Result with its strength within `sigma` Å evened out by half, where there is any to speak of (`FAINT`)."""
+    strength = blur(x.sr**2, sigma).clip(0) + FAINT**2
+    return x.sr * strength**-0.25
+
+
 def b_factor(x: Sample, b: float) -> np.ndarray:
     """Result for the input blurred, or for negative `b` sharpened, by a B-factor in Å²."""
     return x.predict(filtered(x.case.density.array, lambda s: np.exp(-b * s**2 / 4)))
@@ -122,6 +136,8 @@ def variants() -> dict[str, Method]:
     found["negatives cut"] = lambda x: np.maximum(x.sr, 0)
     found |= {f"amplitudes at {node} 1/Å times {factor}": partial(tilted, node=node, factor=factor)
               for node in NODES for factor in (0.85, 1.15)}
+    found |= {f"densities to the power {p}": partial(powered, exponent=p) for p in (0.7, 0.85, 1.15, 1.3)}
+    found |= {f"strength within {sigma} Å evened out": partial(evened, sigma=sigma) for sigma in (1.5, 3.0, 6.0)}
     found["oracle: radial filter best for each map"] = best_filter
     found["oracle: nothing beyond 3 Å of the model"] = lambda x: np.where(x.reference.near, x.sr, 0)
     found |= {f"input changed by a B-factor of {b} Å²": partial(b_factor, b=b) for b in (-30, 30, 60)}
@@ -172,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

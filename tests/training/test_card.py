@@ -16,7 +16,7 @@ from superem.core.mrc import write_mrc
 from superem.nets import store
 
 from superem import nets
-from training import card, failures, reliability
+from training import card, export, failures, reliability
 from training.evaluate import main as evaluate
 from training.metrics import Reference
 from training.metrics.atoms import Atoms
@@ -102,9 +102,70 @@ def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(folder, tmp
     assert str(folder) not in outcome["command"]
     assert "0.25 Å at 3 Å, 0.5 Å at 5 Å" in text and "in four orientations" in text
     assert "two maps of two proteins" in text and "of one protein" not in text
+    assert "- **Data**: pairs simulated from 1,567 structures, and 17 deposited maps" in text
+    assert outcome["groups"] == {"6spe_r": "6spe_r", "QR_3los_A": "QR_3los_A"} and "small − input: 2 proteins" in text
     assert not re.search(r"\$[a-z{]", text)
     assert max(len(line) for line in text.splitlines() if not line.startswith(("|", "    "))) <= 120
     assert "None" not in text
+
+
+def test_a_card_of_other_data_says_so(folder, tmp_path):
+    """What was trained on is what the weights file says; proteins are the evaluation's, whatever this project's lists hold."""
+    model = store.load(str(folder / "small.safetensors"))
+    training = {**TRAINING, "data": "twelve maps of our ribosomes"}
+    store.save(tmp_path / "ours.safetensors", model.network, store.Card(**{**model.card.__dict__, "training": training}))
+    outcome = json.loads((folder / "evaluation.json").read_text())
+    for key in ("maps", "controls", "resolution", "groups"):
+        outcome[key] = {name.replace("QR_3los_A", "ours"): value for name, value in outcome[key].items()}
+    outcome["groups"] = dict.fromkeys(outcome["groups"], "ribosome")
+    (tmp_path / "ours.json").write_text(json.dumps(outcome))
+    card.main(["--evaluation", str(tmp_path / "ours.json"), "--weights", str(tmp_path / "ours.safetensors"),
+               "--cache", str(tmp_path)])
+    text = (tmp_path / "ours.md").read_text()
+    assert "- **Data**: twelve maps of our ribosomes. The validation maps" in text
+    assert "On two maps of one protein that" in text and "Two of the two maps are of one protein, ribosome." in text
+    assert "small − input: 1 protein |" in text
+
+
+def test_an_evaluation_that_kept_no_proteins_takes_those_of_the_lists(folder, tmp_path):
+    """As one that was made before they were kept."""
+    outcome = json.loads((folder / "evaluation.json").read_text())
+    expected = write(folder, tmp_path)
+    del outcome["groups"]
+    (tmp_path / "old.json").write_text(json.dumps(outcome))
+    assert write(folder, tmp_path, "--evaluation", str(tmp_path / "old.json")) == expected.replace(
+        str(folder / "evaluation.json"), str(tmp_path / "old.json"))
+
+
+def test_the_command_gives_the_same_maps_and_blurs(folder, tmp_path):
+    """Also where maps are named, and where a model is measured with several blurs; folders are made where they are missing."""
+    table = "[[3.0, 0.4], [5.0, 0.4]]"
+    evaluate(["--data", str(folder), "--models", str(folder / "small.safetensors"), "--fast", "--ids", "6spe_r",
+              "--blurs", "[]", table, "--cache", str(folder / "cache"), "--json", str(tmp_path / "new" / "a.json"),
+              "--markdown", str(tmp_path / "newer" / "a.md")])
+    outcome = json.loads((tmp_path / "new" / "a.json").read_text())
+    assert f"--models small --ids 6spe_r --blurs '[]' '{table}' --fast" in outcome["command"]
+    assert "small, blur 2 − input: 1 map |" in (tmp_path / "newer" / "a.md").read_text()
+
+
+def test_figures_are_written_into_the_weights_that_they_are_of(folder, tmp_path, monkeypatch):
+    """And into no others."""
+    weights = tmp_path / "small.safetensors"
+    weights.write_bytes((folder / "small.safetensors").read_bytes())
+    outcome = json.loads((folder / "evaluation.json").read_text())
+    monkeypatch.chdir(tmp_path)
+
+    def run(*more):
+        monkeypatch.setattr("sys.argv", ["export", "--weights", str(weights), *more,
+                                         "--validation", str(folder / "evaluation.json")])
+        export.main()
+
+    run("--summary", "New words.")
+    written = store.load(str(weights)).card
+    assert written.summary == "New words." and written.validation == export.figures(outcome, "small")
+    with pytest.raises(SystemExit, match="of other weights"):
+        run("--blur", "[]")
+    assert store.load(str(weights)).card == written
 
 
 def test_the_card_says_where_to_believe_a_result(folder, tmp_path, capsys):
@@ -190,12 +251,13 @@ def test_only_the_readmes_table_changes(folder, tmp_path):
         write(folder, tmp_path, "--readme", str(readme))
 
 
-def test_failures_are_found_and_drawn(folder, tmp_path):
+def test_failures_are_found_and_drawn(folder, tmp_path, monkeypatch):
     """A picture with a row each, and captions with the evaluation's figures, which the card takes up."""
-    picture, captions = tmp_path / "failures.png", tmp_path / "failures.md"
+    monkeypatch.chdir(tmp_path)  # what is not named is written to build, and nowhere else
     failures.main(["--data", str(folder), "--weights", str(folder / "small.safetensors"), "--evaluation",
-                   str(folder / "evaluation.json"), "--out", str(picture), "--captions", str(captions), "--cache",
-                   str(folder / "cache")])
+                   str(folder / "evaluation.json"), "--cache", str(folder / "cache")])
+    picture, captions = tmp_path / "build/failures.png", tmp_path / "build/failures.md"
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == [captions, picture]
     assert np.asarray(Image.open(picture).convert("L")).std() > 20
     text = captions.read_text()
     outcome = json.loads((folder / "evaluation.json").read_text())
@@ -204,7 +266,7 @@ def test_failures_are_found_and_drawn(folder, tmp_path):
     assert f"{100 * max(c['small']['noise'] for c in outcome['controls'].values()):.1f} %" in text
     assert [line[:4] for line in text.splitlines() if line.startswith("- ")] == 4 * ["- **"]
     card_text = write(folder, tmp_path, "--failures", str(captions), "--picture", str(picture))
-    assert " ".join(text.split()) in " ".join(card_text.split()) and "(failures.png)" in card_text
+    assert " ".join(text.split()) in " ".join(card_text.split()) and "(build/failures.png)" in card_text
 
 
 def test_invented_density_is_found_away_from_atoms(folder):

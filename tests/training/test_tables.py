@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.metrics.tables import bars, group_tables, reach_table, summary_table
+from training.metrics.tables import bars, gain_table, group_tables, reach_table, summary_table
 
 
 def outcome(q=0.5, fsc=3.6, labels=("unet",)) -> dict:
@@ -11,7 +11,7 @@ def outcome(q=0.5, fsc=3.6, labels=("unet",)) -> dict:
     one = {"q": 0.4, "fsc05": 4.0, "cc_mask": 0.7, "cc_box": 0.7, "cube_mean": 0.6, **common}
     two = {"q": q, "fsc05": fsc, "cc_mask": 0.74, "cc_box": 0.77, "cube_mean": 0.66, **common}
     return {"maps": {name: {"input": one} | dict.fromkeys(labels, two) for name in ("a", "b")},
-            "resolution": {"a": 3.5, "b": 4.0}, "controls": {}}
+            "resolution": {"a": 3.5, "b": 4.0}, "groups": {"a": "A", "b": "B"}, "controls": {}}
 
 
 def cells(line: str) -> list[str]:
@@ -45,6 +45,24 @@ def test_models_stand_side_by_side():
     rows = {cells(line)[0]: cells(line)[1:] for line in reach_table(two).splitlines()}
     assert rows["bar"] == ["old", "new"]
     assert rows["Q-score, all atoms, +0.06"] == 2 * ["0.030 (0.030 short), missed"]
+
+
+def test_differences_have_the_standard_error_of_maps_and_of_proteins():
+    """Gains 0.1, 0.3 and 0.5 in Q-score, the first two of one protein; the released generator is a base of its own."""
+    case = outcome(labels=("EM-GAN", "unet"))
+    figures = {key: value for key, value in case["maps"]["a"]["unet"].items() if key != "d_model"}
+    case["maps"] = {name: {"input": case["maps"]["a"]["input"], "EM-GAN": figures | {"q": 0.4 + lead},
+                           "unet": figures | {"q": 0.4 + gain}}
+                    for name, gain, lead in (("a", 0.1, 0.1), ("b", 0.3, 0.3), ("c", 0.5, 0.4))}  # fmt: skip
+    case["groups"] = {"a": "A", "b": "A", "c": "C"}
+    lines = gain_table(case).splitlines()
+    assert cells(lines[0])[1:] == ["unet − input: 3 maps", "unet − input: 2 proteins",
+                                   "unet − EM-GAN: 3 maps", "unet − EM-GAN: 2 proteins"]  # fmt: skip
+    row = next(cells(line) for line in lines if line.startswith("| Q-score"))
+    # deviation 0.2 over the root of 3; 0.2 and 0.5 of two proteins; leads 0, 0, 0.1
+    assert row[1:] == ["+0.300 ± 0.115", "+0.350 ± 0.150", "+0.033 ± 0.033", "+0.050 ± 0.050"]
+    case["maps"] = {"a": case["maps"]["a"]}
+    assert next(cells(line) for line in gain_table(case).splitlines() if line.startswith("| Q-score"))[1] == "+0.100 ± –"
 
 
 @pytest.mark.parametrize("ran", [False, True])

@@ -132,8 +132,8 @@ def gain_table(outcome: dict) -> str:
     groups = [outcome["groups"][name] for name in maps]
     methods = list(next(iter(maps.values())))
     columns = [(model, base) for model in methods if model not in BASELINES for base in ("input", "EM-GAN") if base in methods]
-    heads = [f"{model} − {base}: {len(set(units))} {what}" for model, base in columns
-             for units, what in ((maps, "maps"), (groups, "proteins"))]
+    heads = [f"{model} − {base}: {len(set(units))} {what}" + "s" * (len(set(units)) > 1) for model, base in columns
+             for units, what in ((maps, "map"), (groups, "protein"))]
     rows = []
     for key, head, decimals in summary(outcome):
         row = [head]

@@ -1,0 +1,105 @@
+"""Maps and structures that somebody else lists: what is missing or wrong is told in one sentence."""
+
+import sys
+
+import numpy as np
+import pytest
+from superem.core.density import DensityMap, MapError
+from superem.core.mrc import write_mrc
+from superem.nets.store import WeightsError
+
+from training import pairs, realism, simulate
+from training.command import as_command
+from training.evaluate import read_cases
+from training.reliability import read_samples
+
+HEAD = "id,resolution,group,split\n"
+
+
+def listing(folder, text):
+    """A folder with this pairs.csv."""
+    (folder / "pairs.csv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_list_may_come_from_a_spreadsheet(tmp_path):
+    """With a byte order mark, and columns that nobody reads."""
+    rows = pairs.listed(listing(tmp_path, "\ufeffid,note,resolution,group,split\na,mine,3.5,A,train\n"))
+    assert [(r["id"], r["resolution"]) for r in rows] == [("a", "3.5")]
+
+
+@pytest.mark.parametrize("text, said", [
+    ("id,resolution,split\na,3.5,train\n", "pairs.csv lacks the columns group."),
+    (HEAD + "a,,A,train\n", "pairs.csv lacks the resolution of a:"),
+    (HEAD + "a,3.5,A,validation\n", "pairs.csv has no map in the split train."),
+    (HEAD + "a,3.5,A,train\nb,3.5,A,validation\n", "pairs.csv has A both in train and in validation"),
+    (HEAD + "a,3.5,A,train\n", "a/map.mrc.gz is missing, though pairs.csv lists a."),
+])  # fmt: skip
+def test_what_is_wrong_with_train_maps_is_said(tmp_path, text, said):
+    """A list that cannot be trained on is refused before anything is read."""
+    with pytest.raises(SystemExit, match=said):
+        pairs.read_split(listing(tmp_path, text), "train")
+
+
+def test_a_protein_that_is_left_out_of_training_is_no_leak(tmp_path):
+    """As one of the project's own train maps is, since it is a validation map's homologue."""
+    left_out = next(iter(pairs.LEAKS))
+    folder = listing(tmp_path, f"{HEAD}{left_out},4,A,train\nc,3.5,C,train\nb,3.5,A,validation\n")
+    with pytest.raises(SystemExit, match="c/map.mrc.gz is missing"):  # so the list was taken
+        pairs.read_split(folder, "train")
+
+
+def test_what_is_wrong_with_validation_maps_is_said(tmp_path):
+    """No list, a model that is not there, and a curve of reliability without a second protein."""
+    with pytest.raises(SystemExit, match="pairs.csv is missing: it lists"):
+        read_cases(tmp_path)
+    folder = listing(tmp_path, HEAD + "a,3.5,A,validation\n")
+    (folder / "a").mkdir()
+    write_mrc(folder / "a" / "map.mrc.gz", DensityMap(np.zeros((4, 4, 4), np.float32)))
+    with pytest.raises(SystemExit, match="a/model.cif.gz is missing, though pairs.csv lists a."):
+        read_cases(folder)
+
+
+def test_a_curve_needs_a_second_protein(tmp_path, monkeypatch):
+    """Said before anything is predicted."""
+    case = type("Case", (), {"group": "A"})
+    monkeypatch.setattr("training.reliability.read_cases", lambda data: [case, case])
+    with pytest.raises(SystemExit, match="validation maps of two proteins"):
+        read_samples(tmp_path, "no such weights", [], None)
+
+
+@pytest.mark.parametrize("sets, said", [({}, "those listed are of none"), ({"PDownB": [], "mine": []}, "of PDownB, mine")])
+def test_a_set_that_would_never_be_drawn_is_refused(sets, said):
+    """Rather than left out in silence."""
+    with pytest.raises(SystemExit, match=said):
+        next(simulate.stream(np.random.default_rng(0), sets))
+
+
+def test_a_classifier_needs_four_proteins(tmp_path, monkeypatch, capsys):
+    """The table is printed; the halves of three proteins are nothing to train on."""
+    sample = realism.Sample("A", np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.float32), 4.0)
+    monkeypatch.setattr(realism, "deposited", lambda folder: {"a": sample, "b": sample})
+    monkeypatch.setattr(realism, "load_structures", lambda *paths: {})
+    monkeypatch.setattr(realism, "simulated", lambda rng, sets, count: [sample] * count)
+    monkeypatch.setattr(realism, "measure", lambda rng, samples, cubes: ({}, {"one": np.ones(len(samples))}, []))
+    monkeypatch.setattr(sys, "argv", ["realism", "--data", str(tmp_path)])
+    with pytest.raises(SystemExit, match="deposited maps of four proteins or more"):
+        realism.main()
+    assert "one " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error, said", [
+    (FileNotFoundError(2, "No such file", "build/x.json"), "There is no file build/x.json."),
+    (FileNotFoundError("It is no checkout."), "It is no checkout."),
+    (MapError("It is no map."), "It is no map."), (WeightsError("There is no model x."), "There is no model x."),
+])  # fmt: skip
+def test_a_command_ends_with_a_sentence(error, said):
+    """Where its user can do something; a fault of the program keeps its traceback."""
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as found:
+        as_command(main)
+    assert str(found.value) == said
+    with pytest.raises(ZeroDivisionError):
+        as_command(lambda: 1 / 0)
