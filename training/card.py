@@ -137,7 +137,8 @@ def facts(outcome: dict, model: Model) -> dict[str, str]:
         "blur": fill("network.md", {"table": table}, "blurred" if card.blur else "unblurred").strip(),
         "trained": trained(card.training), "compute": compute(card.training),
         "data": fill("network.md", lists, "lists").strip() if data == SHIPPED_DATA else data, "maps": count(len(names)),
-        "proteins": count(len(set(groups))) + (" proteins" if len(set(groups)) > 1 else " protein"), "repeated": repeated(groups, len(names)), "command": outcome["command"],
+        "proteins": count(len(set(groups))) + (" proteins" if len(set(groups)) > 1 else " protein"),
+        "repeated": repeated(groups, len(names)), "command": outcome["command"],
         "means": summary_table(outcome), "gains": gain_table(outcome), "bars": reach_table(outcome),
         "groups": "\n\n".join(group_tables(outcome)), "controls": "\n\n".join(controls) or "The controls were not run.",
     } | verdict(outcome, card.name)
