@@ -20,10 +20,10 @@ from .volumes import watch_moves
 ESTIMATE_AFTER = 400  # ms without a change of choices
 SETTLED_AFTER = 250  # ms, for new rows of the panel, and a Volume Viewer that opens above it, to find their places
 KEPT_IN_SIGHT = 2.0  # s, for the Volume Viewer to grow with a new map, which is only then; later the user may look elsewhere
-OPENED_AFTER = 1000  # ms, for the window to give the panel its place
-OPENED_LINES = 20  # of text that the choices get room for when the panel opens, however crowded the side of the window is
-LEAST_LINES = 5  # and keep: the Volume Viewer grows with every map, and the window must not outgrow the screen with it
-SCREEN_PART = 0.4  # of the screen's height is the most that the whole panel takes when it opens
+OPENED_AFTER = 500  # ms, for the window to give the panel its place
+OPENED_LINES = 27  # of text that the panel is high when it opens, however crowded the side of the window is
+OPENED_PART = 0.4  # of the window's height, which is the most that it takes then
+LEAST_LINES = 5  # of text that the choices have room for at least; with more the window would soon outgrow a low screen
 
 
 class SuperEMTool(ToolInstance):
@@ -89,8 +89,8 @@ class SuperEMTool(ToolInstance):
         for widget in (self.form, self.jobs, self.report, self.compare):
             rows.addWidget(widget)
         rows.addStretch(1)
-        self._foot = QWidget()
-        foot = column(self._foot, 6)
+        below = QWidget()
+        foot = column(below, 6)
         running = QHBoxLayout()
         for button in (self.run_button, self.help_button):
             running.addWidget(button, 0, Qt.AlignmentFlag.AlignBottom)  # the estimate's lines come late: they grow upwards
@@ -101,21 +101,21 @@ class SuperEMTool(ToolInstance):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(inside)
+        scroll.setMinimumHeight(LEAST_LINES * scroll.fontMetrics().height())
         scroll.setMinimumWidth(inside.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width())
         outer = column(parent)
         line = QFrame()
         line.setFrameShape(QFrame.Shape.HLine)
         line.setFrameShadow(QFrame.Shadow.Sunken)
-        for widget, stretch in ((scroll, 1), (line, 0), (self._foot, 0)):
+        for widget, stretch in ((scroll, 1), (line, 0), (below, 0)):
             outer.addWidget(widget, stretch)
-        self._keep_lines(OPENED_LINES)
 
         self._timer = QTimer(parent)
         self._bringer = QTimer(parent)
         self._opener = QTimer(parent)
         for timer, wait, action in (
             (self._timer, ESTIMATE_AFTER, self._ask), (self._bringer, SETTLED_AFTER, self._brought),
-            (self._opener, OPENED_AFTER, lambda: self._keep_lines(LEAST_LINES)),
+            (self._opener, OPENED_AFTER, self._take_room),
         ):
             timer.setSingleShot(True)
             timer.setInterval(wait)
@@ -124,10 +124,23 @@ class SuperEMTool(ToolInstance):
         scroll.verticalScrollBar().rangeChanged.connect(lambda *_: self._places_changed())
         self.form.changed.connect(self._choices_changed)
 
-    def _keep_lines(self, count: int) -> None:
-        line = self._scroll.fontMetrics().height()
-        most = int(SCREEN_PART * self._scroll.screen().availableGeometry().height()) - self._foot.sizeHint().height()
-        self._scroll.setMinimumHeight(min(count * line, max(most, LEAST_LINES * line)))
+    def _take_room(self) -> None:
+        """Take room from the highest neighbour, mostly the Log; a least height would give it too, but make a full window grow."""
+        from Qt.QtCore import Qt
+        from Qt.QtWidgets import QDockWidget
+
+        dock = self._scroll.parent()
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parent()
+        if dock is None or dock.isFloating():
+            return
+        window = dock.parent()
+        neighbours = [other for other in window.findChildren(QDockWidget) if other is not dock and other.isVisible()
+                      and not other.isFloating() and window.dockWidgetArea(other) == window.dockWidgetArea(dock)]
+        more = min(OPENED_LINES * dock.fontMetrics().height(), int(OPENED_PART * window.height())) - dock.height()
+        if more > 0 and neighbours:
+            highest = max(neighbours, key=lambda other: other.height())
+            window.resizeDocks([highest, dock], [highest.height() - more, dock.height() + more], Qt.Orientation.Vertical)
 
     # Running
 

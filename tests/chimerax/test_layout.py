@@ -22,7 +22,6 @@ def test_what_matters_is_in_sight(tool, volume):
     tool.form.advanced.setChecked(True)
     area = tool.tool_window.ui_area
     area.resize(area.minimumSizeHint())
-    assert wait(tool.session, lambda: area.minimumSizeHint().height() < area.height() - 60, 5)
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
     assert not in_sight(tool.compare.save)
     tool.form.set_choices(type(tool.form.choices)("cpu", tool.form.choices.model, "paper"))
@@ -42,28 +41,36 @@ def test_run_and_its_estimate_are_always_in_sight(tool, volume):
     tool.form.advanced.setChecked(True)
     area = tool.tool_window.ui_area
     assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
-    tool._keep_lines(1)
     area.resize(area.minimumSizeHint())
     assert wait(tool.session, lambda: tool._scroll.verticalScrollBar().maximum() > 0, 5)
     for widget in (tool.run_button, tool.estimate, tool.caution):
         assert widget.visibleRegion().boundingRect() == widget.rect()
 
 
-def test_panel_leaves_a_low_screen_its_room(tool):
-    """When it opens it takes no more than its part of the screen's height, all that it shows counted."""
-    from chimerax.superem.tool import OPENED_LINES, SCREEN_PART
+@pytest.mark.parametrize(("height", "part"), [(700, 0.4), (1600, 0.24)])
+def test_open_panel_takes_room(tool, height, part):
+    """It gets its part of the window, or what it needs in a high one, from its highest neighbour; the window stays as it is."""
+    from Qt.QtCore import Qt
+    from Qt.QtWidgets import QDockWidget, QMainWindow, QTextEdit
 
-    class Low:
-        def availableGeometry(self):
-            from Qt.QtCore import QRect
-
-            return QRect(0, 0, 1280, 720)
-
-    tool._scroll.screen = Low
+    window, area = QMainWindow(), tool.tool_window.ui_area
+    window.setAnimated(False)
+    docks = []
+    for widget in (QTextEdit(), QTextEdit(), area):
+        docks.append(QDockWidget(window))
+        docks[-1].setWidget(widget)
+        window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, docks[-1])
     tool._opener.stop()
-    wait(tool.session, lambda: tool.estimate.text().startswith("Open a map"), 5)
-    tool._keep_lines(OPENED_LINES)
-    assert tool._scroll.minimumHeight() + tool._foot.sizeHint().height() == int(SCREEN_PART * 720)
+    window.resize(1000, height)
+    window.show()
+    log, viewer, panel = docks
+    window.resizeDocks(docks, [10 * height, 120, 1], Qt.Orientation.Vertical)
+    assert wait(tool.session, lambda: viewer.height() < 130 and panel.height() < 0.9 * part * height, 5)
+    before, least = viewer.height(), window.minimumSizeHint().height()
+    tool._opener.start(0)
+    assert wait(tool.session, lambda: panel.height() == pytest.approx(part * height, rel=0.1), 5), panel.height()
+    assert (window.height(), viewer.height()) == (height, before) and window.minimumSizeHint().height() <= least
+    area.setParent(None)
 
 
 def test_run_stays_where_it_is(tool, volume):
@@ -125,15 +132,6 @@ def test_narrowest_panel_shows_whole_rows(tool, result):
     area.resize(area.minimumSizeHint())
     scroll = area.findChild(QScrollArea)
     assert wait(tool.session, lambda: scroll.horizontalScrollBar().maximum() == 0, 5)
-
-
-def test_open_panel_gives_way(tool):
-    """It opens high enough to be read; later the Volume Viewer may take its place, lest the window grow over the screen."""
-    area = tool.tool_window.ui_area
-    at_first = area.minimumSizeHint().height()
-    area.resize(area.minimumSizeHint())
-    assert wait(tool.session, lambda: area.minimumSizeHint().height() < 2 / 3 * at_first, 5)
-    assert area.height() >= at_first
 
 
 def test_tab_passes_by_the_closed_part(tool):
