@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 #: What is asked of pip, as in bundle_info.xml, which says why.
-TORCH = "torch>=2.3,<2.13"
+TORCH = "torch>=2.2,<2.13"
 
 
 class DeviceError(RuntimeError):

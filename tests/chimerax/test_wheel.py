@@ -44,7 +44,7 @@ def test_name_that_every_chimerax_finds(wheel):
 
 
 def test_dependencies_move_nothing_that_chimerax_pins(wheel):
-    """Nothing pinned is asked for, and torch stays below the release that asks for setuptools 77 or later."""
+    """Nothing pinned is asked for; torch may be the last for Intel Macs, and is older than that which asks for setuptools 77."""
     from packaging.specifiers import SpecifierSet
     from superem.core.devices import TORCH
 
@@ -52,7 +52,7 @@ def test_dependencies_move_nothing_that_chimerax_pins(wheel):
     assert not PINNED & set(asked)
     assert {"torch", "mrcfile", "safetensors", "tqdm", "chimerax-core", "chimerax-map"} <= set(asked)
     assert str(asked["torch"].specifier) == str(SpecifierSet(TORCH.removeprefix("torch")))  # what the messages ask of pip
-    assert asked["torch"].specifier.contains("2.12.0")
+    assert asked["torch"].specifier.contains("2.2.2") and asked["torch"].specifier.contains("2.12.0")
     assert not asked["torch"].specifier.contains("2.13.0")
     for version in ("1.7", "1.8", "1.9", "1.10", "1.11.1", "1.12"):
         assert asked["chimerax-core"].specifier.contains(version)

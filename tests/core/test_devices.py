@@ -47,7 +47,7 @@ def test_devices_by_name(machine):
 
 @pytest.mark.parametrize("request_, there, words", [
     ("cuda", {}, "no NVIDIA GPU was found"),
-    ("cuda", {"driver": True}, "not built for it.*pip uninstall torch.*pip install \"torch>=2.3,<2.13\""),
+    ("cuda", {"driver": True}, "not built for it.*pip uninstall torch.*pip install \"torch>=2.2,<2.13\""),
     ("cuda:0", {"driver": True, "cuda_build": "12.8"}, "update its driver.*12.8"),
     ("cuda:3", {"gpus": 2}, "only cuda:0, cuda:1"),
     ("mps", {"gpus": 1}, "Apple GPU"),
@@ -83,5 +83,5 @@ def test_torch_that_is_missing(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_torch)
-    with pytest.raises(DeviceError, match="pip install \"torch>=2.3,<2.13\""):
+    with pytest.raises(DeviceError, match="pip install \"torch>=2.2,<2.13\""):
         choose("auto")
