@@ -23,7 +23,7 @@ KEPT_IN_SIGHT = 2.0  # s, for the Volume Viewer to grow with a new map, which is
 OPENED_AFTER = 500  # ms, for the window to give the panel its place
 OPENED_LINES = 27  # of text that the panel is high when it opens, however crowded the side of the window is
 OPENED_PART = 0.4  # of the window's height, which is the most that it takes then
-LEAST_LINES = 5  # of text that the choices have room for at least; with more the window would soon outgrow a low screen
+LEAST_LINES = 6  # of text that the choices have room for at least; with more the window would soon outgrow a low screen
 
 
 class SuperEMTool(ToolInstance):
