@@ -269,6 +269,14 @@ def test_failures_are_found_and_drawn(folder, tmp_path, monkeypatch):
     assert " ".join(text.split()) in " ".join(card_text.split()) and "(build/failures.png)" in card_text
 
 
+def test_the_worst_cases_are_chosen():
+    """The least gain, not the least score; and the control that passes most."""
+    outcome = {"maps": {"a": {"input": {"q": 0.2}, "unet": {"q": 0.4}}, "b": {"input": {"q": 0.6}, "unet": {"q": 0.7}}},
+               "controls": {"a": {"unet": {"noise": 0.1, "noise_input": 0.5}}, "b": {"unet": {"noise": 0.2, "noise_input": 0.3}}}}
+    assert failures.least_gain(outcome, "unet") == "b"
+    assert failures.worst_control(outcome, "unet", "noise") == ("b", 0.2, 0.3)
+
+
 def test_invented_density_is_found_away_from_atoms(folder):
     """A blob that the result alone has, 8 Å from the model; one on the model does not count."""
     case = failures.read_cases(folder)[0]

@@ -1,5 +1,7 @@
 """Metrics on maps whose figures are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from superem.core.density import DensityMap, MapError
@@ -10,7 +12,7 @@ from training.metrics.ccmask import model_map, molecule_mask
 from training.metrics.cubes import cube_correlations, cube_starts
 from training.metrics.fsc import resolution_at, shell_correlation, soft_mask
 from training.metrics.grid import distance_to_atoms, pearson, sample, spatial_frequency
-from training.metrics.modelmap import model_coefficients
+from training.metrics.modelmap import hr_density, model_coefficients
 
 SHAPE = (44, 48, 52)
 ORIGIN = (-11.5, 3.0, 7.25)
@@ -60,6 +62,42 @@ def test_the_models_own_map_is_perfect(reference):
     measured = evaluate_map(grid(7 * reference.expected + 3), reference)
     assert measured["cc_mask"] == pytest.approx(1, abs=1e-5)
     assert measured["cc_box"] == pytest.approx(1, abs=1e-5)
+
+
+def test_figures_look_where_they_say(reference):
+    """CC_mask inside of the molecule, HR within 3 Å of it, Q-score at the backbone: what is elsewhere is of no account."""
+    junk = 5 * reference.expected.max() * np.random.default_rng(3).standard_normal(SHAPE)
+    inside = evaluate_map(grid(np.where(reference.inside, reference.expected, junk)), reference)
+    assert inside["cc_mask"] == pytest.approx(1, abs=1e-5) and inside["cc_box"] < 0.5
+    near = grid(np.where(reference.near, reference.hr.array, junk))
+    found = evaluate_map(near, reference)
+    assert found["rscc"] == pytest.approx(1) and found["cube"] < 0.9
+    q, backbone = qscore.scores(near, reference.points, reference.valid), reference.atoms.backbone
+    assert found["q"] == pytest.approx(q.mean()) and found["q_backbone"] == pytest.approx(q[backbone].mean())
+    assert abs(q[backbone].mean() - q[~backbone].mean()) > 1e-3
+
+
+def test_the_models_map_ends_at_the_reported_resolution(atoms, reference):
+    """4 Å; the coefficients that the FSC is taken of go on."""
+    s = spatial_frequency(SHAPE, (1.0, 1.0, 1.0))
+    spectrum = np.abs(np.fft.rfftn(reference.expected))
+    assert spectrum[s > 0.251].max() < 1e-4 * spectrum.max() < spectrum[(s > 0.24) & (s < 0.25)].max()
+    assert np.abs(reference.coefficients[(s > 0.3) & (s < 0.35)]).min() > 0
+
+
+def test_hr_is_blunter_for_a_coarse_map(atoms):
+    """An atom's peak falls as the cube of the target resolution: 1.8 Å, or 3.0 Å for maps beyond 3.5 Å."""
+    lone = replace(atoms.select(np.arange(len(atoms)) == 0), xyz=np.array(ORIGIN)[None] + [20, 20, 20])
+    sharp, blunt = (hr_density(lone, grid(), resolution).array.max() for resolution in (3.5, 3.6))
+    assert sharp / blunt == pytest.approx((3.0 / 1.8) ** 3, rel=1e-3)
+
+
+def test_the_mask_of_an_atom_is_little_larger_than_the_atom(atoms):
+    """Its van der Waals radius, 1.8 Å, and what the probe adds more than shrinking takes, 0.2 Å."""
+    like = DensityMap(np.zeros((40, 40, 40)), step=(0.25, 0.25, 0.25))
+    lone = replace(atoms.select(np.arange(len(atoms)) == 0), xyz=np.full((1, 3), 5.0))
+    radius = (molecule_mask(lone, like).sum() * 0.25**3 * 3 / (4 * np.pi)) ** (1 / 3)
+    assert radius == pytest.approx(2.0, abs=0.2)
 
 
 def test_improvement_counts_cubes(reference):

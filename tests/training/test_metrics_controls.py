@@ -74,6 +74,8 @@ def test_shaped_noise_is_as_strong_as_the_maps_own(case):
     noisy = DensityMap(density.array + strength * rng.standard_normal(density.shape))
     found = shaped_noise(noisy, reference, rng).array
     assert found.std() == pytest.approx(strength, rel=0.3)
+    coarse = np.abs(np.fft.rfftn(found))[(s := spatial_frequency(found.shape, density.step)) < 1 / 20]
+    assert coarse[1:].max() < 1e-6 * np.abs(np.fft.rfftn(found))[s > 1 / 20].mean()  # bulk solvent rules there
     assert abs(np.corrcoef(found.ravel(), density.array.ravel())[0, 1]) < 0.1
     assert shaped_noise(density, reference, rng).array.std() < 0.5 * strength
 
@@ -134,6 +136,7 @@ def test_a_deleted_domain_is_solvent_and_the_rest_untouched(case):
     emptied, region = without_domain(density, atoms, gone, np.random.default_rng(0))
     level = matched_level(density, reference)
     assert region.sum() > 100
+    assert distance_to_atoms(density, atoms.xyz[~gone], 12)[region].min() >= 4
     assert returned(density, emptied, level, region) == 0
     assert returned(density, density, level, region) == 1
     far = np.zeros(density.shape, bool)
@@ -220,7 +223,7 @@ def test_released_generator_tiles_average_to_the_prediction(tmp_path):
     torch.save({"gain": torch.ones(1)}, tmp_path / "model" / "G_model")
     array = np.random.default_rng(0).random((20, 30, 26)).astype(np.float32)
     density = DensityMap(array, (1, 2, 3))
-    result = baselines.ReleasedGenerator(tmp_path, stride=5, fill=1.0).enhance(density, 0.3 * array.size)
+    result = baselines.ReleasedGenerator(tmp_path, stride=5, fill=1.5).enhance(density, 0.2 * array.size)
     contour = np.sort(array.ravel())[::-1][round(0.3 * array.size) - 1]
     assert result == pytest.approx(np.maximum(array - contour, 0), abs=1e-5)
     assert "model" not in sys.modules and "utils" not in sys.modules

@@ -1,5 +1,7 @@
 """Simulated pairs obey the physics that their stated resolution promises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,67 @@ def test_real_pairs_lie_on_each_other_in_every_orientation(atoms):
         assert np.unravel_index(np.argmax(cross), cross.shape) == (0, 0, 0)
         assert np.corrcoef(lr.ravel(), hr.ravel())[0, 1] > 0.6
         assert pair.trusted[hr > 0.5].min() == 255
+        assert (pair.trusted[hr < 0.01] == 255).mean() > 0.8  # where neither map nor model has anything
+    assert pairs.draw(np.random.default_rng(0), replace(real, resolution=2.0), n=56).resolution >= 2.8
+
+
+def test_unmodelled_density_is_not_trusted(atoms):
+    """A blob as strong as the molecule, 12 Å beyond its last atom, of which no model says whether it is right."""
+    from scipy import ndimage
+    from superem.core.density import DensityMap
+
+    from training import pairs
+
+    away = np.array([atoms.coordinates[:, 0].max() + 12, 0, 0])
+    more = np.concatenate([atoms.coordinates, away + np.random.default_rng(1).normal(0, 2.5, (200, 3))])
+    array = gaussian_density(more, np.full(len(more), 7.0), (64, 64, 80), 1.5, (-32.0, -32.0, -32.0))
+    density = DensityMap(array, (-32.0, -32.0, -32.0))
+    real = pairs.RealMap(density, ndimage.spline_filter(array, output=np.float32), atoms, 3.0, "test")
+    pair = pairs.draw(np.random.default_rng(0), real, n=80)
+    doubted = pair.trusted == 0
+    assert doubted.sum() > 300 and pair.hr[doubted].max() < 0.1
+    assert pair.lr[doubted].astype(float).mean() > 0.3
+
+
+def test_every_protein_is_drawn_as_often_as_any_other(atoms, monkeypatch):
+    """However many maps there are of it."""
+    from training import pairs
+
+    drawn = []
+    pair = simulate.Pair(np.ones((12, 12, 12)), np.ones((12, 12, 12)), None, 3.0)
+    monkeypatch.setattr(pairs, "draw", lambda rng, real: drawn.append(real.group) or pair)
+    maps = {n: pairs.RealMap(None, None, atoms, 3.0, g) for n, g in (("a", "A"), ("b", "A"), ("c", "A"), ("d", "D"))}
+    for _ in zip(range(400), pairs.stream(np.random.default_rng(0), maps)):  # noqa: B905
+        pass
+    assert drawn.count("D") / len(drawn) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_tenth_of_pairs_hold_no_molecule(atoms, monkeypatch):
+    """Of these, two in five with the spectrum of a molecule's map."""
+    pair = simulate.Pair(np.ones((12, 12, 12)), np.ones((12, 12, 12)), None, 3.0)
+    kinds = []
+    monkeypatch.setattr(simulate, "simulate", lambda rng, atoms: pair)
+    monkeypatch.setattr(simulate, "noise", lambda rng, like=None: kinds.append(like is not None) or None)
+    stream = simulate.stream(np.random.default_rng(0), {"PDownB": [atoms]})
+    found = [next(stream) for _ in range(2000)]
+    assert found.count(None) / len(found) == pytest.approx(0.1, abs=0.03)
+    assert np.mean(kinds) == pytest.approx(0.4, abs=0.12)
+
+
+def test_detergent_is_in_the_map_and_in_the_target(atoms, monkeypatch):
+    """As the smooth density that it is: neither to be made sharp nor to be wiped out."""
+    block = np.zeros((64, 64, 64), np.float32)
+    block[:6] = 3.8
+
+    def made(share):
+        monkeypatch.setattr(simulate, "BELT_SHARE", share)
+        return simulate.simulate(np.random.default_rng(4), atoms)
+
+    monkeypatch.setattr(degrade, "mask", lambda rng, xyz, voxel, atoms, molecule: (np.ones_like(molecule), False))
+    monkeypatch.setattr(degrade, "belt", lambda rng, molecule: np.resize(block, molecule.shape))
+    hr = made(1).hr.astype(float)
+    assert np.median(hr[:4]) == pytest.approx(3.8 / simulate.TARGET_UNIT, rel=0.01)
+    assert np.median(made(0).hr[:4]) < 0.1
 
 
 def test_noise_pairs_have_no_molecule_but_look_as_strong_as_one():

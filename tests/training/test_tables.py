@@ -28,6 +28,18 @@ def test_bars_are_met_or_missed_by_how_much():
     assert worse == [False, False]
 
 
+@pytest.mark.parametrize("ahead, met", [(3, False), (4, True)])
+def test_four_of_six_maps_must_be_better_than_the_released_generator(ahead, met):
+    """However far the mean is ahead."""
+    case = outcome(labels=("EM-GAN", "unet"))
+    figures = case["maps"]["a"]["unet"]
+    case["maps"] = {str(n): {"input": case["maps"]["a"]["input"], "EM-GAN": figures,
+                             "unet": figures | {"q": figures["q"] + (0.2 if n < ahead else -0.01)}} for n in range(6)}
+    rows = {bar: (reached, met) for bar, reached, met in bars(case, "unet")}
+    reached, judged = rows["q better than EM-GAN on the mean and on 4 of 6 maps"]
+    assert judged == met and f"{ahead} of 6" in reached
+
+
 def test_tables_hold_every_map_and_the_mean():
     """A row a map, a mean, and a column a figure and method."""
     tables = group_tables(outcome())
