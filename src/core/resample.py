@@ -70,19 +70,16 @@ def _resample_axes(
     """Density (nz, ny, nx) on a grid with the axes of `density` and the given shape (zyx), origin and step (xyz)."""
     shift = density.rotation.T @ (np.asarray(origin) - density.origin)
     array = density.array
-    # Of values that all lie far from zero only the last digits differ; sums in single precision would lose them.
-    low, high = float(array.min()), float(array.max())
-    precision = np.float64 if min(abs(low), abs(high)) > high - low else np.float32
     for axis in range(3):  # of the array: z, y, x
         old, new = density.step[2 - axis], step[2 - axis]
         points = (shift[2 - axis] + new * np.arange(shape[axis])) / old
         if len(points) == array.shape[axis] and np.abs(points - np.arange(len(points))).max() < WHOLE:
             continue
-        array = _apply(_matrix(points, array.shape[axis], max(1.0, new / old), precision), array, axis)
+        array = _apply(_matrix(points, array.shape[axis], max(1.0, new / old)), array, axis)
     return array
 
 
-def _matrix(points: np.ndarray, size: int, stretch: float, precision: type[np.floating]) -> sparse.csr_matrix:
+def _matrix(points: np.ndarray, size: int, stretch: float) -> sparse.csr_matrix:
     """Weights (len(points), size) that interpolate `size` samples at `points`, in voxels.
 
     `stretch` is the width of the sinc in voxels: over 1 it smooths. Beyond the ends the outermost samples are repeated, as
@@ -97,11 +94,11 @@ def _matrix(points: np.ndarray, size: int, stretch: float, precision: type[np.fl
     weights[(points < -stretch - WHOLE) | (points > size - 1 + stretch + WHOLE)] = 0
     rows = np.repeat(np.arange(len(points)), columns.shape[1])
     columns = np.clip(columns, 0, size - 1)
-    return sparse.csr_matrix((weights.ravel().astype(precision), (rows, columns.ravel())), (len(points), size))
+    return sparse.csr_matrix((weights.ravel().astype(np.float32), (rows, columns.ravel())), (len(points), size))
 
 
 def _apply(matrix: sparse.csr_matrix, array: np.ndarray, axis: int) -> np.ndarray:
-    """Product of a sparse `matrix` (n, m) with one `axis` (of length m) of a 3D array, float32."""
+    """Product of a sparse `matrix` (n, m) with one `axis` (of length m) of a 3D array."""
     shape = list(array.shape)
     shape[axis] = matrix.shape[0]
     out = np.empty(shape, np.float32)
