@@ -104,6 +104,18 @@ def test_real_pairs_lie_on_each_other_in_every_orientation(atoms):
     assert pairs.draw(np.random.default_rng(0), replace(real, resolution=2.0), n=56).resolution >= 2.8
 
 
+def test_a_map_that_is_too_good_is_made_coarser():
+    """One of 2 Å ends at 2.8 Å or before, in every draw."""
+    from training import pairs
+
+    white = np.random.default_rng(0).standard_normal((32, 32, 32)).astype(np.float32)
+    q = np.sqrt(simulate.frequencies(32)[0])
+    for seed in range(8):
+        lr, resolution = pairs._degrade(np.random.default_rng(seed), white, 2.0, 32)
+        spectrum = np.abs(np.fft.rfftn(lr))
+        assert resolution >= 2.8 and spectrum[q > 0.48].max() < 1e-3 * spectrum.max()
+
+
 def test_unmodelled_density_is_not_trusted(atoms):
     """A blob as strong as the molecule, 12 Å beyond its last atom, of which no model says whether it is right."""
     from scipy import ndimage
