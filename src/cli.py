@@ -135,8 +135,8 @@ def _run(args: argparse.Namespace) -> None:
     print(report.summary(), *report.notes)
     if report.doubt:
         print(report.doubt, file=sys.stderr)
-    print(f"Level {levels['input_level']:.4g} of the input encloses {levels['input_volume']:,.0f} Å³; "
-          f"level {levels['output_level']:.4g} of the output encloses {levels['output_volume']:,.0f} Å³.")
+    print(f"Level {levels['input_level']:.6g} of the input encloses {levels['input_volume']:,.0f} Å³; "
+          f"level {levels['output_level']:.6g} of the output encloses {levels['output_volume']:,.0f} Å³.")
     nz, ny, nx = result.shape
     print(f"Wrote {args.output}: {nx} x {ny} x {nz} voxels of {' x '.join(f'{s:.4g}' for s in result.step)} Å. "
           f"{provenance.CAUTION}")

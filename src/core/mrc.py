@@ -85,7 +85,8 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
 def _check_header(path: Path, header: np.recarray) -> None:
     """Refuse what is not a map file, or not density on a rectangular grid."""
     if not header.map.item().startswith(b"MAP"):
-        raise MapError(f"{path} is not an MRC or CCP4 map file (it lacks the word MAP in its header).")
+        raise MapError(f"{path} is not an MRC or CCP4 map file (it lacks the word MAP in its header); "
+                       "ChimeraX opens more kinds of map, and can save them as one.")
     if int(header.mode) not in READABLE_MODES:
         raise MapError(f"{path} has data of mode {int(header.mode)}; only real numbers can be read: modes "
                        + ", ".join(f"{mode} ({kind})" for mode, kind in READABLE_MODES.items()) + ".")

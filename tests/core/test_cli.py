@@ -109,6 +109,15 @@ def test_map_in_map_out(folder, density, weights):
     assert levels["output_volume"] == pytest.approx(levels["input_volume"], rel=0.01)
 
 
+def test_levels_are_told_with_the_digits_that_count(folder, call, density, weights):
+    """A level that is rounded to four digits encloses all of a map whose values lie round 1000."""
+    density.array[:] += 1000
+    write_mrc(folder / "far.mrc", density)
+    out = call("far.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--level", 1000.3)[1]
+    assert "Level 1000.3 of the input" in out
+    assert float(re.search(r"level (\S+) of the output", out)[1]) == pytest.approx(1000.3, abs=0.05)
+
+
 def test_map_of_reliability(folder, call, weights):
     """It lies on the output and says what it is; the record names it; it may not be the output itself."""
     assert call("in.mrc", "out.mrc", "--model", weights, "--reliability", "q.mrc", "--json", "run.json")[0] == 0
