@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from chimerax.core.commands import run
+from chimerax.geometry import translation
 
 from ..core.density import DensityMap, crop
 from ..core.levels import enclosed_volume, level_for_volume
@@ -120,19 +121,14 @@ class Pair:
         """Transparency in per cent of `before` and `after` at a place of the blending slider."""
         return percent, 100 - percent
 
-    def side_by_side(self) -> None:
-        """Move both apart on the screen; dragging the mouse turns each about its own centre."""
+    def side_by_side(self) -> Apart:
+        """Move `after` beside `before` on the screen."""
         with self._colours_kept(0, 0):
             self._run(f"show {self.spec} models; transparency {self.spec} 0 target s")
-        self._run(f"tile {self.spec} columns 2 spacingFactor 1.2")  # what colours a map moves along
-
-    def turn_alike(self) -> None:
-        """Let dragging turn each about its own centre, as `tile` does; a session file does not keep it."""
-        self._run('mouse left "rotate independent"')
-
-    def together(self) -> None:
-        """Lay `after` on `before` again."""
-        self._run(f"tile off {self.spec}")
+        about = _center_of_rotation(self.session.main_view)
+        self._run(f"tile {self.spec} columns 2 spacingFactor 1.4 independentRotation false; "  # what colours a map moves along
+                  f"cofr #{self.before.id_string}")
+        return Apart(self, about)
 
     # Levels
 
@@ -178,6 +174,51 @@ class Pair:
 
     def _run(self, command: str) -> None:
         run(self.session, command)
+
+
+class Apart:
+    """Keeps `after` where it is on the screen, beside `before`, however the camera turns, so that both seem to turn alike.
+
+    `tile` alone would have the mouse turn each model in its own place: all that is open would come out of register, and
+    the key to the colours with it. Here nothing is moved but `after`.
+
+    Parameters
+    ----------
+    pair : Pair
+        Two maps that are side by side.
+    about : str
+        What the view is to turn about afterwards, as `cofr` has it.
+    """
+
+    def __init__(self, pair: Pair, about: str = "frontCenter") -> None:
+        self.pair, self._about, self._session = pair, about, pair.session  # a map that is closed has no session
+        self._offset: Any = None  # of `after` from `before` in Å, in the camera's axes
+        self._place: Any = None  # of `after`, as it was left here
+        self._handler = self._session.triggers.add_handler("new frame", self._follow)
+
+    def end(self) -> None:
+        """Lay both together again, as far as they are open."""
+        self._handler.remove()
+        off = f"tile off {self.pair.spec}; " if self.pair.usable else ""
+        run(self._session, f"{off}cofr {self._about}")
+
+    def _follow(self, *_: Any) -> None:
+        if not self.pair.usable:
+            return
+        before, after = self.pair.maps
+        camera = self._session.main_view.camera.position
+        if self._place is None or not after.scene_position.same(self._place, 0.01, 0.01):  # at first, or moved by the user
+            between = after.scene_position * before.scene_position.inverse()
+            self._offset = camera.inverse().transform_vector(between.translation())
+        self._place = translation(camera.transform_vector(self._offset)) * before.scene_position
+        if not after.scene_position.same(self._place, 0.001, 0.001):
+            after.scene_position = self._place
+
+
+def _center_of_rotation(view: Any) -> str:
+    """Return what a view turns about, as `cofr` has it."""
+    methods = {"front center": "frontCenter", "center of view": "centerOfView"}
+    return methods.get(view.center_of_rotation_method) or ",".join(f"{x:.6g}" for x in view.center_of_rotation)
 
 
 def volume_at(place: float, middle: float) -> float:

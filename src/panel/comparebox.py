@@ -10,7 +10,7 @@ from chimerax.ui.widgets import ModelMenuButton
 from Qt.QtCore import Qt, QTimer
 from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider
 
-from .compare import Pair, save_command, save_name, volume_at
+from .compare import Apart, Pair, save_command, save_name, volume_at
 
 STEPS = 100  # of a slider
 LEVEL_HINT = "Level moves both contours at equal enclosed volume."
@@ -27,7 +27,7 @@ class CompareBox(QGroupBox):
         self._levels: tuple[float, float] | None = None  # of both, as this box left them
         self._enclosed = (0.0, 0.0)  # Å³, at these levels
         self._place = STEPS // 2  # of the level slider, as this box left it
-        self._tiled: Pair | None = None  # maps that this box moved apart
+        self._apart: Apart | None = None  # maps that this box moved apart
         self._chosen: tuple[Any, ...] = ()  # maps that the menus stood at when they were last looked at
         self.before = ModelMenuButton(session, class_filter=Volume, no_value_button_text="No map chosen",
                                       autoselect=ModelMenuButton.AUTOSELECT_NONE)
@@ -67,20 +67,19 @@ class CompareBox(QGroupBox):
     @property
     def tiled(self) -> bool:
         """Whether the maps are side by side."""
-        return self._tiled is not None and self._tiled.usable
+        return self._apart is not None and self._apart.pair.usable
 
     def find_tiled(self) -> None:
         """Take the maps as side by side, as a session file that was saved so brings them back."""
         if (pair := self.pair) is not None:
-            pair.turn_alike()
-            self._tiled = pair
+            self._apart = Apart(pair)
         self.beside.setChecked(self.tiled)
 
     def lay_together(self) -> None:
         """Move maps that are side by side onto each other again."""
-        if self._tiled is not None and self._tiled.usable:
-            self._tiled.together()
-        self._tiled = None
+        if self._apart is not None:
+            self._apart.end()
+        self._apart = None
         self.beside.setChecked(False)
 
     def _lay_out(self) -> None:
@@ -163,8 +162,7 @@ class CompareBox(QGroupBox):
 
     def _beside(self) -> None:
         if self.beside.isChecked() and (pair := self.pair) is not None:
-            pair.side_by_side()
-            self._tiled = pair
+            self._apart = pair.side_by_side()
             self._set_quietly(self.blend, STEPS)  # both are opaque now
         else:
             self.lay_together()

@@ -211,11 +211,52 @@ def test_middle_of_the_level_slider_changes_nothing(pair):
 def test_side_by_side_is_tile(pair, monkeypatch):
     """Side by side and back are ChimeraX's own `tile`."""
     commands = []
-    monkeypatch.setattr(type(pair), "_run", lambda _pair, command: commands.append(command))
-    pair.side_by_side()
-    pair.together()
-    spec = f"#{pair.before.id_string},{pair.after.id_string}"
-    assert f"tile {spec} columns 2" in commands[1] and commands[2] == f"tile off {spec}"
+    monkeypatch.setattr("chimerax.superem.panel.compare.run", lambda _session, command: commands.append(command))
+    view = pair.session.main_view
+    view.center_of_rotation_method = "front center"
+    pair.side_by_side().end()
+    before = f"#{pair.before.id_string}"
+    spec = f"{before},{pair.after.id_string}"
+    assert f"tile {spec} columns 2" in commands[1] and commands[1].endswith(f"independentRotation false; cofr {before}")
+    assert commands[2] == f"tile off {spec}; cofr frontCenter"
+    view.center_of_rotation = (1, 2, 3.5)
+    apart = pair.side_by_side()
+    pair.session.models.close([pair.after])
+    apart.end()
+    assert commands[-1] == "cofr 1,2,3.5"
+    view.center_of_rotation_method = "front center"
+
+
+def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):
+    """It stays where it is on the screen, turned as the other; that, the models and all else stay in register."""
+    from chimerax.geometry import rotation, translation
+    from chimerax.superem.panel.compare import Apart
+
+    def frame():
+        pair.session.triggers.activate_trigger("new frame", None)
+        draw_frame(pair.session)
+
+    def on_screen():
+        return camera.position.inverse() * pair.after.scene_position * pair.before.scene_position.inverse() * camera.position
+
+    camera, other = pair.session.main_view.camera, add_map(pair.session, name="other")
+    pair.before.position = rotation((1, 0, 0), 20) * translation((3, 4, 5))
+    pair.after.position = translation((80, 2, 0)) * pair.before.position
+    places = pair.before.position, other.position
+    apart = Apart(pair)
+    frame()
+    assert np.allclose(pair.after.position.matrix, (translation((80, 2, 0)) * pair.before.position).matrix)
+    there = on_screen().matrix
+    for axis, angle in (((0, 1, 0), 60), ((1, 1, 0), -35), ((0, 0, 1), 140)):
+        camera.position = rotation(axis, angle, center=(20, 20, 20)) * camera.position
+        frame()
+        assert np.allclose(on_screen().matrix, there, atol=0.01)
+    assert pair.before.position.same(places[0]) and other.position.same(places[1])
+    pair.after.position = pair.before.position  # as `tile off` has it, typed while they are apart
+    camera.position = rotation((0, 1, 0), 30) * camera.position
+    frame()
+    assert pair.after.position.same(pair.before.position, 0.01, 0.01)
+    apart._handler.remove()
 
 
 def test_usable(pair):

@@ -313,10 +313,8 @@ def test_levels_that_differ_are_brought_together_by_dragging(tool):
 @pytest.mark.parametrize("name", ["flip", "blend"])
 def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
     """Flipping and blending compare maps in one place, so they lay those that are side by side together first."""
-    from chimerax.superem.panel.compare import Pair
-
     commands = []
-    monkeypatch.setattr(Pair, "_run", lambda _pair, command: commands.append(command))
+    monkeypatch.setattr("chimerax.superem.panel.compare.run", lambda _session, command: commands.append(command))
     tool.compare.blend.setValue(70)
     tool.compare.beside.click()
     assert tool.compare.blend.value() == tool.compare.blend.maximum(), "both are opaque, and the slider says otherwise"
