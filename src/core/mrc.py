@@ -57,7 +57,7 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
         raise
     except FileNotFoundError:
         raise MapError(f"There is no file {path}.") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, OverflowError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, ArithmeticError) as error:  # mrcfile divides by some fields
         raise MapError(f"{path} is not a map file, or is damaged or cut short ({error}).") from error
     except MemoryError as error:
         raise MapError(f"{path} does not fit in memory, or its header is damaged.") from error

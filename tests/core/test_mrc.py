@@ -154,6 +154,7 @@ def test_a_file_that_does_not_fit_in_memory_is_refused_before_it_is_read(tmp_pat
     ({"mode": 4}, "mode 4"),
     ({"mode": 77}, "mode 77"),
     ({"ispg": 401, "mz": 2}, "a stack of volumes"),
+    ({"ispg": 401, "mz": 0}, "damaged"),
     ({"ispg": 0, "mz": 1}, "stack of images"),
 ])
 def test_headers_that_are_no_single_map(tmp_path, array, fields, words):
