@@ -17,6 +17,7 @@ from superem.nets import store
 
 from superem import nets
 from training import card, export, failures, reliability
+from training import evaluate as evaluation
 from training.evaluate import main as evaluate
 from training.metrics import Reference
 from training.metrics.atoms import Atoms
@@ -135,6 +136,30 @@ def test_an_evaluation_that_kept_no_proteins_takes_those_of_the_lists(folder, tm
     (tmp_path / "old.json").write_text(json.dumps(outcome))
     assert write(folder, tmp_path, "--evaluation", str(tmp_path / "old.json")) == expected.replace(
         str(folder / "evaluation.json"), str(tmp_path / "old.json"))
+
+
+def test_cubes_are_compared_with_the_inputs(folder):
+    """Shares improved are there for what was made of the input, and none of its own cubes is better than itself."""
+    for methods in json.loads((folder / "evaluation.json").read_text())["maps"].values():
+        assert methods["input"]["improved"] == 0 and 0 <= methods["small"]["improved"] <= 1
+
+
+def test_mtriages_figures_are_kept_or_missed_aloud(tmp_path, monkeypatch):
+    """Each map's with its method; without an interpreter that has cctbx a sentence says that they are missing."""
+    density = DensityMap(np.random.default_rng(0).random((8, 8, 8)).astype(np.float32))
+    n = np.ones(1)
+    atoms = Atoms(np.full((1, 3), 4.0), np.array(["C"]), n, n, n > 0, n < 0, np.arange(1))
+    case = evaluation.Case("a", "A", density, atoms, 4.0)
+    jobs = [(case, "input", density, atoms), (case, "unet", DensityMap(density.array + 1), atoms)]
+    results = {"a": {"input": {}, "unet": {"q": 0.5}}}
+    monkeypatch.setattr(evaluation, "DEFAULT_CCTBX", tmp_path / "none")
+    notes = evaluation.measure_with_cctbx(None, jobs, results, Cache(tmp_path), False)
+    assert "mtriage was not run: no interpreter" in notes[0] and results["a"]["input"] == {}
+    monkeypatch.setattr(evaluation, "mtriage", lambda python, maps, qscore: ({"d_fsc05": 3.0 + k} for k, _ in enumerate(maps)))
+    for _ in range(2):  # the second time from the cache
+        assert evaluation.measure_with_cctbx(tmp_path, jobs, results, Cache(tmp_path), False) == []
+        assert results["a"] == {"input": {"d_fsc05": 3.0}, "unet": {"q": 0.5, "d_fsc05": 4.0}}
+        monkeypatch.setattr(evaluation, "mtriage", lambda python, maps, qscore: iter(()))
 
 
 def test_the_command_gives_the_same_maps_and_blurs(folder, tmp_path):

@@ -34,6 +34,7 @@ def test_gap_of_a_perfect_and_of_an_idle_network():
     found = gap.losses({"input": lambda x: x, "same": lambda x: x * 1}, pairs, np.random.default_rng(0))
     assert found["input"] == pytest.approx(found["same"])
     assert found["input"].min() > 0.01
+    assert found["input"] == pytest.approx(gap.losses({"input": lambda x: x}, pairs[:1], np.random.default_rng(0))["input"])
     alike = [Pair(hr, hr, None, 4.0)]
     assert gap.losses({"input": lambda x: x}, alike, np.random.default_rng(0))["input"] == pytest.approx([0, 0], abs=1e-5)
 

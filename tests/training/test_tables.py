@@ -40,6 +40,19 @@ def test_four_of_six_maps_must_be_better_than_the_released_generator(ahead, met)
     assert judged == met and f"{ahead} of 6" in reached
 
 
+def test_the_worst_map_and_the_cubes_are_judged():
+    """A mean that is high enough does not hide a map that got worse; cubes are judged by their gain."""
+    case = outcome()
+    good = case["maps"]["a"]["unet"] | {"q": 0.6, "fsc05": 3.0, "cube_mean": 0.63}
+    case["maps"]["a"]["unet"], case["maps"]["b"]["unet"] = good, good | {"q": 0.38, "fsc05": 4.1}
+    rows = {bar.strip(): (reached, met) for bar, reached, met in bars(case, "unet")}
+    assert rows["Q-score, all atoms, +0.06"] == ("0.090", True)
+    assert rows["Q-score on the worst map not down by over 0.01"] == ("-0.020 (0.010 short)", False)
+    assert rows["own masked FSC = 0.5 finer by 0.35 Å"] == ("0.45", True)
+    assert rows["FSC = 0.5 on the worst map no coarser by over 0.05 Å"] == ("-0.10 (0.05 short)", False)
+    assert rows["mean cube correlation about the mean +0.05"] == ("0.030 (0.020 short)", False)
+
+
 def test_tables_hold_every_map_and_the_mean():
     """A row a map, a mean, and a column a figure and method."""
     tables = group_tables(outcome())
