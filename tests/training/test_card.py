@@ -144,6 +144,16 @@ def test_cubes_are_compared_with_the_inputs(folder):
         assert methods["input"]["improved"] == 0 and 0 <= methods["small"]["improved"] <= 1
 
 
+def test_controls_are_judged_at_the_level_of_the_result(folder):
+    """Not at that of the input."""
+    cache, outcome = Cache(folder / "cache"), json.loads((folder / "evaluation.json").read_text())
+    predictor = Predictor(store.load(str(folder / "small.safetensors")), cache)
+    for name, result in failures.results(failures.read_cases(folder), predictor, cache).items():
+        level = outcome["controls"][name]["small"]["level"]
+        assert level == pytest.approx(result.level_units(result.level), rel=1e-3)
+        assert level != pytest.approx(result.level_units(result.level_input), rel=1e-3)
+
+
 def test_mtriages_figures_are_kept_or_missed_aloud(tmp_path, monkeypatch):
     """Each map's with its method; without an interpreter that has cctbx a sentence says that they are missing."""
     density = DensityMap(np.random.default_rng(0).random((8, 8, 8)).astype(np.float32))
