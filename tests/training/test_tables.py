@@ -51,6 +51,9 @@ def test_the_worst_map_and_the_cubes_are_judged():
     assert rows["own masked FSC = 0.5 finer by 0.35 Å"] == ("0.45", True)
     assert rows["FSC = 0.5 on the worst map no coarser by over 0.05 Å"] == ("-0.10 (0.05 short)", False)
     assert rows["mean cube correlation about the mean +0.05"] == ("0.030 (0.020 short)", False)
+    case["maps"]["b"]["unet"] = good | {"fsc05": None}
+    assert ("FSC = 0.5 on the worst map no coarser by over 0.05 Å", "–", False) in [
+        (text.strip(), reached, met) for text, reached, met in bars(case, "unet")]  # a map without a figure may be the worst
 
 
 def test_tables_hold_every_map_and_the_mean():

@@ -175,11 +175,11 @@ def bars(outcome: dict, model: str) -> list[tuple[str, str, bool]]:
         return sign * (values(maps, model, key) - values(maps, "input", key))
 
     def bar(text: str, reached: float, least: float, decimals: int = 3) -> None:
-        rows.append((text, f"{reached:.{decimals}f}" + ("" if reached >= least else f" ({least - reached:.{decimals}f} short)"),
-                     bool(reached >= least)))
+        short = f" ({least - reached:.{decimals}f} short)" if reached < least else ""
+        rows.append((text, number(reached, decimals) + short, bool(reached >= least)))  # what has no figure is missed
 
     bar(f"{'mtriage' if fsc == 'd_fsc05' else 'own'} masked FSC = 0.5 finer by 0.35 Å", np.nanmean(gain(fsc, -1)), 0.35, 2)
-    bar("  FSC = 0.5 on the worst map no coarser by over 0.05 Å", np.nanmin(gain(fsc, -1)), -0.05, 2)
+    bar("  FSC = 0.5 on the worst map no coarser by over 0.05 Å", gain(fsc, -1).min(), -0.05, 2)
     bar("Q-score, all atoms, +0.06", gain("q").mean(), 0.06)
     bar("  Q-score on the worst map not down by over 0.01", gain("q").min(), -0.01)
     bar("cubes improved, 98 % (plain)", mean(maps, model, "improved"), 0.98)
