@@ -34,6 +34,10 @@ NOISE_SHARE = 0.1
 PHASELESS_SHARE = 0.4
 #: Shares of the other pairs with a neighbour, a ligand, detergent, and directional resolution.
 NEIGHBOUR_SHARE, LIGAND_SHARE, BELT_SHARE, DIRECTIONAL_SHARE = 0.15, 0.15, 0.08, 0.2
+#: Voxel sizes of deposited maps, Å, as far as their resolution allows them.
+VOXELS = (0.6, 1.8)
+#: Part of the raw map's fall-off that sharpening has left: all, none, or less than none where it went too far.
+SHARPENED = (-0.1, 1.0)
 #: Share of pairs in which the molecule takes up little of a box without a mask.
 SOLVENT_SHARE = 0.08
 
@@ -94,7 +98,7 @@ def simulate(rng: np.random.Generator, atoms: Atoms, largest: int = 80) -> Pair:
     moved = degrade.misplace(rng, xyz, atoms.side, n, d, loose)
     # amplitudes of the raw reconstruction fall by this B-factor and noise hardly does; sharpening leaves a part of the fall, and
     # raises the noise by the rest
-    raw_b, left = d * d * rng.uniform(8, 18), rng.uniform(0.1, 1)
+    raw_b, left = d * d * rng.uniform(8, 18), rng.uniform(*SHARPENED)
     spectrum, absent = degrade.signal(rng, moved, atoms, n, d, loose, raw_b * left, q2)
     voxel = np.clip(np.rint(xyz[:, ::-1]).astype(int), 0, n - 1)
     cloud = ndimage.gaussian_filter(degrade.counts(voxel[~absent], n), 2.5)
@@ -105,7 +109,7 @@ def simulate(rng: np.random.Generator, atoms: Atoms, largest: int = 80) -> Pair:
         spectrum = spectrum + fft.rfftn(detergent)
     if rng.random() < DIRECTIONAL_SHARE:
         spectrum = spectrum * degrade.directional(rng, n, d)
-    voxel_size = rng.uniform(0.7, min(1.6, d / 2.3))
+    voxel_size = rng.uniform(VOXELS[0], min(VOXELS[1], d / 2.3))
     density = degrade.deposit(rng, spectrum, molecule, d, raw_b, left, q2, q_max <= 1 / (2 * voxel_size))
     mask, tight = (np.ones((n, n, n), np.float32), False) if roomy else degrade.mask(rng, xyz, voxel, atoms, molecule)
     density = degrade.crop(rng, density, mask, tight, voxel_size)
