@@ -42,8 +42,8 @@ FIRST_SHARDS = 40
 SITTING = ("hours", "pool", "start_from", "threads", "device", "steps", "report")
 
 
-def parse() -> argparse.Namespace:
-    """The run's settings: those given, and of a run that goes on the others as they were."""
+def parse() -> tuple[argparse.Namespace, dict | None]:
+    """The run's settings, and what state.pt holds of one that goes on: of that, settings that are not given are as they were."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the run's folder under runs/")
     parser.add_argument("--architecture", default="unet", choices=sorted(nets.ARCHITECTURES))
@@ -72,21 +72,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--report", type=int, default=50, help="steps between printed lines")
     options = parser.parse_args()
     saved = Path("runs") / options.name / "state.pt"
-    if saved.exists():
-        kept = torch.load(saved, weights_only=True, map_location="cpu")["config"]
-        parser.set_defaults(**{name: value for name, value in kept.items() if name not in SITTING})
-    return parser.parse_args()
+    if not saved.exists():
+        return options, None
+    state = torch.load(saved, weights_only=True, map_location="cpu")
+    parser.set_defaults(**{name: value for name, value in state["config"].items() if name not in SITTING})
+    return parser.parse_args(), state
 
 
 class Run:
-    """A network in training, with all that is saved and restored."""
+    """A network in training, with all that is saved and restored: from `options`, or going on from `state`."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, state: dict | None) -> None:
         self.options = options
         self.folder = Path("runs") / options.name
         torch.manual_seed(options.seed)
-        saved = self.folder / "state.pt"
-        state = torch.load(saved, weights_only=True, map_location="cpu") if saved.exists() else None
         if state:
             self.compare(state["config"])
         try:
@@ -218,10 +217,11 @@ class Critic:
 
 def main() -> None:
     """Train until the hours are over or the process is stopped; print a line and save now and then."""
-    options = parse()
+    options, state = parse()
     torch.set_num_threads(options.threads)
     torch.backends.cudnn.benchmark = True
-    run = Run(options)
+    run = Run(options, state)
+    del state  # as large as the run itself
     rng = np.random.default_rng([options.seed, run.step])
     pools = [
         (Pool(options.pool, "simulated", options.device), 1 - options.real),
