@@ -43,7 +43,7 @@ class Predictor:
         self.blur = card.blur if blur is None else blur
         self.model = replace(model, card=replace(card, blur=[]))
         self.cache, self.tiling = cache, tiling
-        self.rotations = card.rotations if rotations is None else rotations
+        self.rotations = predict.orientations(rotations, card)
         code = sys.modules[type(model.network).__module__]
         self._key = digest(SOURCE, source(code), weights_digest(model), tiling, self.rotations)
         #: Tells what predicts from what predicts otherwise, whatever else the file says.

@@ -23,10 +23,14 @@ class DeviceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Device:
-    """A device by PyTorch's name ("cuda:0", "mps", "cpu") and in words."""
+    """A device by PyTorch's name ("cuda:0", "mps", "cpu") and in words.
+
+    Where `bfloat16` is true, convolutions are calculated with numbers of 16 bits, and summed with 32.
+    """
 
     name: str
     label: str
+    bfloat16: bool = False
 
 
 def import_torch() -> ModuleType:
@@ -56,9 +60,15 @@ def available() -> list[Device]:
             devices.append(Device(f"cuda:{i}", f"{found.name}, {found.total_memory / 2**30:.0f} GB"))
     if torch.backends.mps.is_available():
         devices.append(Device("mps", "Apple GPU"))
-    threads = torch.get_num_threads()
-    devices.append(Device("cpu", f"CPU, {threads} thread{'s' if threads > 1 else ''}"))
+    threads, short = torch.get_num_threads(), multiplies_bfloat16()
+    devices.append(Device("cpu", f"CPU, {threads} thread{'s' if threads > 1 else ''}{', bfloat16' if short else ''}", short))
     return devices
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 numbers itself, which takes it half the time; others would have to imitate it."""
+    asked = getattr(import_torch().cpu, "_is_avx512_bf16_supported", None)  # not in every version of PyTorch
+    return asked is not None and bool(asked())
 
 
 def choose(request: str = "auto") -> tuple[Device, str]:

@@ -12,6 +12,7 @@ from . import tiles
 from .density import DensityMap
 from .devices import Device, DeviceError, choose, instead_of
 from .memory import main_memory
+from .predict import orientations
 from .resample import grid_shape_origin
 from .runner import Runner, default_batch
 
@@ -59,11 +60,11 @@ def estimate(
 
     Raises
     ------
-    MapError, DeviceError
+    MapError, DeviceError, ValueError
         As `enhance`.
     """
     chosen, _ = choose(device)
-    rotations = model.card.rotations if rotations is None else rotations
+    rotations = orientations(rotations, model.card)
     try:
         return _estimate(density, model, tiling, chosen, rotations, batch_size, grid)
     except DeviceError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import tiles
-from .density import DensityMap, MapError, check, looks_inverted, looks_like_mask
+from .density import DensityMap, MapError, check, common_value, looks_inverted, looks_like_mask
 from .devices import Device, DeviceError, choose, instead_of
 from .memory import require_memory
 from .normalise import NORMALISATIONS
@@ -128,9 +128,7 @@ def enhance(
     """
     started = time.monotonic()
     card = model.card
-    rotations = card.rotations if rotations is None else rotations
-    if rotations not in ROTATION_COUNTS:
-        raise ValueError(f"rotations can be {', '.join(map(str, ROTATION_COUNTS))}, not {rotations}")
+    rotations = orientations(rotations, card)
     if grid not in GRIDS:
         raise ValueError(f"grid can be {' or '.join(GRIDS)}, not {grid!r}")
     if resolution is not None and not RESOLUTIONS[0] <= resolution <= RESOLUTIONS[1]:
@@ -142,41 +140,49 @@ def enhance(
     chosen, reason = choose(device)
     require_memory(density, grid)
     try:
-        small = resample(density)
+        common = common_value(density.array)
+        small = resample(replace(density, array=density.array - common) if common else density)
         scale = NORMALISATIONS[card.normalisation](small.array)
-        array = scale.apply(small.array)
-        plan = tiles.plan(small.shape, cutting)
-        mask = tiles.occupied(array, plan)
-        if not skip_empty or not mask.any():  # where nothing stands out, the network is to judge
-            mask[:] = True
+        work = _Work.on(scale.apply(small.array), cutting, skip_empty, progress)
         try:
-            predicted, runner = _predict(array, plan, mask, model, chosen, batch_size, rotations, progress)
+            predicted, runner = work.run(model, chosen, batch_size, rotations)
         except DeviceError as error:
             other = instead_of(chosen, device)
             if other is None:
                 raise
-            predicted, runner = _predict(array, plan, mask, model, other, batch_size, rotations, progress)
+            predicted, runner = work.run(model, other, batch_size, rotations)
             runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
-        predicted, found = limit(array, predicted, card.blur, resolution)
-        del array
-        maps = [("superem", scale.restore(predicted))]
+        predicted, found = limit(work.array, predicted, card.blur, resolution)
+        run, skipped = work.counts
+        del work
+        maps = {"superem": scale.restore(predicted)}
         if reliability:
-            maps.append(("superem expected Q", expected_q(predicted, card.reliability, small.step[0])))
+            maps["superem expected Q"] = expected_q(predicted, card.reliability, small.step[0])
         del predicted
-        results = [_placed(array, small, density, grid, suffix) for suffix, array in maps]
+        result, *expected = (_placed(array, small, density, grid, suffix) for suffix, array in maps.items())
+        if common:
+            result.array[:] += common
     except MemoryError as error:
         raise MapError(f"{density.name} does not fit in memory; choose a subregion of it.") from error
-    run = int(mask.sum())
-    doubt = doubt_of(found, resolution)
-    if looks_like_mask(density):
-        doubt = f"{density.name} looks like a mask, not like density: most of its high voxels have one value."
-    elif looks_inverted(density):
-        doubt = f"{density.name} looks inverted in contrast: its extremes are its lowest values; if so, multiply it by -1 first."
     report = Report(
         card.name, model.sha256, chosen.label, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
-        runner.batch_size, run, len(plan) - run, time.monotonic() - started, tuple(runner.notes), doubt)
-    return Enhanced(results[0], report, results[1] if reliability else None)
+        runner.batch_size, run, skipped, time.monotonic() - started, tuple(runner.notes), _doubt(density, found, resolution))
+    return Enhanced(result, report, *expected)
+
+
+def orientations(asked: int | None, card: Card) -> int:
+    """How many orientations of a map predictions are averaged over: as many as are asked for, or else as the card says.
+
+    Raises
+    ------
+    ValueError
+        If so many are not among `ROTATION_COUNTS`.
+    """
+    count = card.rotations if asked is None else asked
+    if count not in ROTATION_COUNTS:
+        raise ValueError(f"rotations can be {', '.join(map(str, ROTATION_COUNTS))}, not {count}")
+    return count
 
 
 def _placed(array: np.ndarray, small: DensityMap, density: DensityMap, grid: str, suffix: str) -> DensityMap:
@@ -208,40 +214,70 @@ def doubt_of(found: float | None, given: float | None = None) -> str | None:
             "knows: the result is not to be trusted.")
 
 
-def _predict(
-    array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, model: Model, device: Device, batch_size: int | None,
-    rotations: int, progress: Progress | None,
-) -> tuple[np.ndarray, Runner]:
-    """Prediction for an array (nz, ny, nx) on a device, with what ran it; the device's memory is given back."""
-    runner = Runner(model.network, device, batch_size or default_batch(device, plan.size), rotations)
-    try:
-        return _run(array, plan, mask, runner, progress), runner
-    finally:
-        runner.release()
+def _doubt(density: DensityMap, found: float | None, given: float | None) -> str | None:
+    """As `doubt_of`, or what is odd about the map itself, which comes first."""
+    if looks_like_mask(density):
+        return f"{density.name} looks like a mask, not like density: most of its high voxels have one value."
+    if looks_inverted(density):
+        return f"{density.name} looks inverted in contrast: its extremes are its lowest values; if so, multiply it by -1 first."
+    return doubt_of(found, given)
 
 
-def _run(array: np.ndarray, plan: tiles.Plan, mask: np.ndarray, runner: Runner, progress: Progress | None) -> np.ndarray:
-    """Prediction for an array (nz, ny, nx), both in network units; zero where `mask` leaves tiles out."""
-    wanted = list(tiles.chosen(mask))
-    mirror = tiles.noisy(array)
-    start, size = 0, 0
+@dataclass(frozen=True)
+class _Work:
+    """What a network is to be run over: an array (nz, ny, nx) in network units, its tiles, and which of them (bool, zyx)."""
 
-    def tick(part: float = 0) -> None:
-        if progress is not None and progress(start + part * size, len(wanted)) is False:
-            raise Cancelled("The work was cancelled.")
+    array: np.ndarray
+    plan: tiles.Plan
+    wanted: np.ndarray
+    progress: Progress | None
 
-    tick()
-    out = np.zeros(array.shape, np.float32)
-    while start < len(wanted):
-        batch = wanted[start : start + runner.batch_size]
-        size = len(batch)
-        predicted = runner(np.stack([tiles.cut(array, plan, index, mirror) for index in batch]), tick)
-        if predicted is None:  # memory ran out; the batch size has been halved
-            continue
-        for tile, index in zip(predicted, batch, strict=True):
-            tiles.blend(out, tile, plan, index)
-        start += size
+    @classmethod
+    def on(cls, array: np.ndarray, tiling: tiles.Tiling, skip_empty: bool, progress: Progress | None) -> _Work:
+        """All tiles of an array; or, if `skip_empty`, those that hold density."""
+        nz, ny, nx = array.shape
+        plan = tiles.plan((nz, ny, nx), tiling)
+        wanted = tiles.occupied(array, plan)
+        if not skip_empty or not wanted.any():  # where nothing stands out, the network is to judge
+            wanted[:] = True
+        return cls(array, plan, wanted, progress)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of tiles that are run, and that are skipped."""
+        run = int(self.wanted.sum())
+        return run, len(self.plan) - run
+
+    def run(self, model: Model, device: Device, batch_size: int | None, rotations: int) -> tuple[np.ndarray, Runner]:
+        """Prediction (nz, ny, nx) in network units, with what ran it; the device's memory is given back."""
+        runner = Runner(model.network, device, batch_size or default_batch(device, self.plan.size), rotations)
+        try:
+            return self._run(runner), runner
+        finally:
+            runner.release()
+
+    def _run(self, runner: Runner) -> np.ndarray:
+        """Prediction; zero where tiles are left out."""
+        wanted = list(tiles.chosen(self.wanted))
+        mirror = tiles.noisy(self.array)
+        start, size = 0, 0
+
+        def tick(part: float = 0) -> None:
+            if self.progress is not None and self.progress(start + part * size, len(wanted)) is False:
+                raise Cancelled("The work was cancelled.")
+
         tick()
-    if not np.isfinite(out).all():
-        raise MapError("The model gave values that are not numbers; its weights file may be damaged.")
-    return out
+        out = np.zeros(self.array.shape, np.float32)
+        while start < len(wanted):
+            batch = wanted[start : start + runner.batch_size]
+            size = len(batch)
+            predicted = runner(np.stack([tiles.cut(self.array, self.plan, index, mirror) for index in batch]), tick)
+            if predicted is None:  # memory ran out; the batch size has been halved
+                continue
+            for tile, index in zip(predicted, batch, strict=True):
+                tiles.blend(out, tile, self.plan, index)
+            start += size
+            tick()
+        if not np.isfinite(out).all():
+            raise MapError("The model gave values that are not numbers; its weights file may be damaged.")
+        return out

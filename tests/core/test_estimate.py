@@ -80,7 +80,7 @@ def test_main_memory_is_foretold(case):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     foretold, took = json.loads(done.stdout)
-    assert took < foretold < 1.8 * took + runner.BUFFERS
+    assert took < foretold < 1.8 * took + 1.1 * runner.BUFFERS
 
 
 def test_memory_grows_with_the_map_the_output_and_the_network():

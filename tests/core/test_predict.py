@@ -17,6 +17,7 @@ from superem.core.normalise import NORMALISATIONS
 from superem.core.predict import Cancelled, enhance
 from superem.core.resample import resample
 from superem.core.tiles import Tiling
+from superem.nets.store import load
 
 
 def noise(shape, seed=0, **geometry):
@@ -44,6 +45,15 @@ def test_identity_gives_the_resampled_map(make_model, shape, step, origin, tilin
     assert done.density.origin == wanted.origin and done.density.step == wanted.step
     assert np.abs(done.density.array - wanted.array).max() < 2e-5 * np.abs(wanted.array).max()
     assert done.report.tiles_skipped == 0
+
+
+@pytest.mark.parametrize("grid", predict.GRIDS)
+def test_values_far_from_zero_keep_their_digits(make_model, grid):
+    """The result of 1000 ± 1 is that of ± 1, to what single precision can tell at 1000."""
+    far = noise((30, 27, 33)).array / 4 + np.float32(1000)
+    found, wanted = (enhance(DensityMap(array, step=(1.3, 1.3, 1.3)), make_model(torch.nn.Tanh()), grid=grid, device="cpu")
+                     for array in (far, far - np.float32(1000)))
+    assert np.abs(found.density.array - 1000 - wanted.density.array).max() < 1e-4
 
 
 def test_the_paper_s_tiling_too(make_model):
@@ -130,6 +140,20 @@ def test_averaging_over_orientations_makes_the_result_turn_with_the_map(make_mod
         return np.abs(np.rot90(a, axes=(0, 2)) - b).max()
 
     assert difference(24) < 1e-4 < 0.01 < difference(1)
+
+
+def test_bfloat16_changes_next_to_nothing(monkeypatch, make_blob):
+    """By the bundled model: the prediction's detail differs by a hundredth at most, and values are not rounded to 8 bits."""
+    density = make_blob((40, 40, 40), (0, 0, 0), (1, 1, 1), (20, 20, 20))
+    density.array[:] += 0.1 * noise((40, 40, 40)).array
+    model, results = load("unet"), []
+    for short in (False, True):
+        monkeypatch.setattr(devices, "multiplies_bfloat16", lambda short=short: short)
+        results.append(enhance(density, model, device="cpu", rotations=1).density.array)
+    plain, short = results
+    detail = (plain - density.array).std()
+    assert 1e-5 * detail < (short - plain).std() < 0.02 * detail
+    assert np.corrcoef(plain.ravel(), short.ravel())[0, 1] > 0.9999
 
 
 def test_output_on_the_grid_of_the_input(make_model, make_blob):
