@@ -60,8 +60,8 @@ def available() -> list[Device]:
             devices.append(Device(f"cuda:{i}", f"{found.name}, {found.total_memory / 2**30:.0f} GB"))
     if torch.backends.mps.is_available():
         devices.append(Device("mps", "Apple GPU"))
-    threads, short = torch.get_num_threads(), multiplies_bfloat16()
-    devices.append(Device("cpu", f"CPU, {threads} thread{'s' if threads > 1 else ''}{', bfloat16' if short else ''}", short))
+    threads = torch.get_num_threads()
+    devices.append(Device("cpu", f"CPU, {threads} thread{'s' if threads > 1 else ''}", multiplies_bfloat16()))
     return devices
 
 

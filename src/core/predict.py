@@ -165,8 +165,9 @@ def enhance(
             result.array[:] += common
     except MemoryError as error:
         raise MapError(f"{density.name} does not fit in memory; choose a subregion of it.") from error
+    where = f"{chosen.label}, in bfloat16" if chosen.bfloat16 else chosen.label
     report = Report(
-        card.name, model.sha256, chosen.label, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
+        card.name, model.sha256, where, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
         runner.batch_size, run, skipped, time.monotonic() - started, tuple(runner.notes), _doubt(density, found, resolution))
     return Enhanced(result, report, *expected)
 

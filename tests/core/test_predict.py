@@ -149,7 +149,9 @@ def test_bfloat16_changes_next_to_nothing(monkeypatch, make_blob):
     model, results = load("unet"), []
     for short in (False, True):
         monkeypatch.setattr(devices, "multiplies_bfloat16", lambda short=short: short)
-        results.append(enhance(density, model, device="cpu", rotations=1).density.array)
+        done = enhance(density, model, device="cpu", rotations=1)
+        assert done.report.device.endswith(", in bfloat16") == short
+        results.append(done.density.array)
     plain, short = results
     detail = (plain - density.array).std()
     assert 1e-5 * detail < (short - plain).std() < 0.02 * detail
