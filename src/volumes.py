@@ -170,7 +170,8 @@ def _moved(_name: str, model: Any) -> None:
 
 def painter_of(surface: Any) -> Any:
     """Return what colours the vertices of a surface anew when they change, as `color sample` has it; None if nothing does."""
-    return getattr(surface.auto_recolor_vertices, "__self__", None)
+    recolor = surface.auto_recolor_vertices  # up to ChimeraX 1.10 a method of what does, from 1.11 on the very object
+    return getattr(recolor, "__self__", recolor)
 
 
 def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[float, float, float]]:

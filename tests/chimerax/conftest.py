@@ -78,6 +78,22 @@ def volume(session):
     return add_map(session)
 
 
+@pytest.fixture(params=["method", "object"])
+def painted(request, session, monkeypatch):
+    """Surfaces hold what `color sample` colours them by as a method of it (ChimeraX 1.7 to 1.10) or itself (from 1.11 on)."""
+    from chimerax.surface.colorvol import VolumeColor
+
+    if request.param == "object":
+        made = VolumeColor.__init__
+
+        def make(self, surface, *args, **keywords):
+            made(self, surface, *args, **keywords)
+            surface.auto_recolor_vertices = self
+
+        monkeypatch.setattr(VolumeColor, "__init__", make)
+        monkeypatch.setattr(VolumeColor, "__call__", VolumeColor._auto_recolor, raising=False)
+
+
 @pytest.fixture(scope="session")
 def demo_map() -> Path:
     """The deposited map that the demonstration works on."""

@@ -113,7 +113,7 @@ def test_reliability_where_density_is_cut(run, session, weights, options):
     assert not (surface.vertex_colors == nowhere).all(axis=1).any()
 
 
-def test_reliability_follows_the_result(run, session, volume, weights):
+def test_reliability_follows_the_result(painted, run, session, volume, weights):
     """A result that is moved, alone or side by side with its input, is coloured as before at the next level, too."""
     from chimerax.geometry import translation
 

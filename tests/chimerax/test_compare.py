@@ -25,7 +25,7 @@ def pair(session):
     return Pair(before, after)
 
 
-def test_a_map_coloured_by_another_stays_so(pair):
+def test_a_map_coloured_by_another_stays_so(painted, pair):
     """Blending, flipping and levels, by preview and by command: colours stay those of the other map, transparent as asked for."""
     from chimerax.core.commands import run
 
@@ -51,7 +51,7 @@ def test_a_map_coloured_by_another_stays_so(pair):
     assert colours() == pytest.approx(255)
 
 
-def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(pair, monkeypatch):
+def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(painted, pair, monkeypatch):
     """`tile` draws a level that waits for its frame, and moves a map that its colours are to follow: they are kept meanwhile."""
     from chimerax.core.commands import run
     from chimerax.geometry import translation
