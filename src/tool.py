@@ -20,9 +20,6 @@ from .volumes import watch_moves
 ESTIMATE_AFTER = 400  # ms without a change of choices
 SETTLED_AFTER = 250  # ms, for new rows of the panel, and a Volume Viewer that opens above it, to find their places
 KEPT_IN_SIGHT = 2.0  # s, for the Volume Viewer to grow with a new map, which is only then; later the user may look elsewhere
-OPENED_AFTER = 500  # ms, for the window to give the panel its place
-OPENED_LINES = 27  # of text that the panel is high when it opens, however crowded the side of the window is
-OPENED_PART = 0.4  # of the window's height, which is the most that it takes then
 LEAST_LINES = 6  # of text that the choices have room for at least; with more the window would soon outgrow a low screen
 
 
@@ -66,6 +63,7 @@ class SuperEMTool(ToolInstance):
         from .panel.comparebox import CompareBox
         from .panel.form import ChoicesForm, Note, column
         from .panel.joblist import JobList
+        from .panel.room import Room
 
         settings = self._settings
         choices = from_state({name: getattr(settings, name) for name in settings.AUTO_SAVE})
@@ -112,35 +110,13 @@ class SuperEMTool(ToolInstance):
 
         self._timer = QTimer(parent)
         self._bringer = QTimer(parent)
-        self._opener = QTimer(parent)
-        for timer, wait, action in (
-            (self._timer, ESTIMATE_AFTER, self._ask), (self._bringer, SETTLED_AFTER, self._brought),
-            (self._opener, OPENED_AFTER, self._take_room),
-        ):
+        for timer, wait, action in ((self._timer, ESTIMATE_AFTER, self._ask), (self._bringer, SETTLED_AFTER, self._brought)):
             timer.setSingleShot(True)
             timer.setInterval(wait)
             timer.timeout.connect(action)
-        self._opener.start()
+        self._room = Room(parent)
         scroll.verticalScrollBar().rangeChanged.connect(lambda *_: self._places_changed())
         self.form.changed.connect(self._choices_changed)
-
-    def _take_room(self) -> None:
-        """Take room from the highest neighbour, mostly the Log; a least height would give it too, but make a full window grow."""
-        from Qt.QtCore import Qt
-        from Qt.QtWidgets import QDockWidget
-
-        dock = self._scroll.parent()
-        while dock is not None and not isinstance(dock, QDockWidget):
-            dock = dock.parent()
-        if dock is None or dock.isFloating():
-            return
-        window = dock.parent()
-        neighbours = [other for other in window.findChildren(QDockWidget) if other is not dock and other.isVisible()
-                      and not other.isFloating() and window.dockWidgetArea(other) == window.dockWidgetArea(dock)]
-        more = min(OPENED_LINES * dock.fontMetrics().height(), int(OPENED_PART * window.height())) - dock.height()
-        if more > 0 and neighbours:
-            highest = max(neighbours, key=lambda other: other.height())
-            window.resizeDocks([highest, dock], [highest.height() - more, dock.height() + more], Qt.Orientation.Vertical)
 
     # Running
 
@@ -266,8 +242,9 @@ class SuperEMTool(ToolInstance):
         """Close the panel; its jobs go on."""
         self.remember()
         self.compare.lay_together()
-        for timer in (self._timer, self._bringer, self._opener):
+        for timer in (self._timer, self._bringer):
             timer.stop()
+        self._room.forget()
         self._devices.forget()
         self._foreteller.forget()
         self.jobs.forget()

@@ -47,30 +47,77 @@ def test_run_and_its_estimate_are_always_in_sight(tool, volume):
         assert widget.visibleRegion().boundingRect() == widget.rect()
 
 
-@pytest.mark.parametrize(("height", "part"), [(700, 0.4), (1600, 0.24)])
-def test_open_panel_takes_room(tool, height, part):
-    """It gets its part of the window, or what it needs in a high one, from its highest neighbour; the window stays as it is."""
+@pytest.fixture
+def side(tool):
+    """Make a window of some height with a Log, a Volume Viewer and the panel on its side; call it to have the three docks."""
     from Qt.QtCore import Qt
     from Qt.QtWidgets import QDockWidget, QMainWindow, QTextEdit
 
-    window, area = QMainWindow(), tool.tool_window.ui_area
+    window, area, docks = QMainWindow(), tool.tool_window.ui_area, []
     window.setAnimated(False)
-    docks = []
-    for widget in (QTextEdit(), QTextEdit(), area):
-        docks.append(QDockWidget(window))
-        docks[-1].setWidget(widget)
-        window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, docks[-1])
-    tool._opener.stop()
-    window.resize(1000, height)
-    window.show()
-    log, viewer, panel = docks
-    window.resizeDocks(docks, [10 * height, 120, 1], Qt.Orientation.Vertical)
-    assert wait(tool.session, lambda: viewer.height() < 130 and panel.height() < 0.9 * part * height, 5)
+
+    def filled(height):
+        for widget in (QTextEdit(), QTextEdit(), area):
+            docks.append(QDockWidget(window))
+            docks[-1].setWidget(widget)
+            window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, docks[-1])
+        tool._room._timer.stop()
+        window.resize(1000, height)
+        window.show()
+        window.resizeDocks(docks, [10 * height, 120, 1], Qt.Orientation.Vertical)
+        _log, viewer, panel = docks
+        assert wait(tool.session, lambda: viewer.height() < 130 and panel.height() < panel.minimumSizeHint().height() + 20, 5)
+        return docks
+
+    yield filled
+    area.setParent(None)
+
+
+@pytest.mark.parametrize(("height", "part"), [(700, 0.4), (1600, 0.24)])
+def test_open_panel_takes_room(tool, side, height, part):
+    """It gets its part of the window, or what it needs in a high one, from its highest neighbour; the window stays as it is."""
+    _log, viewer, panel = side(height)
+    window = panel.parent()
     before, least = viewer.height(), window.minimumSizeHint().height()
-    tool._opener.start(0)
+    tool._room._timer.start()
     assert wait(tool.session, lambda: panel.height() == pytest.approx(part * height, rel=0.1), 5), panel.height()
     assert (window.height(), viewer.height()) == (height, before) and window.minimumSizeHint().height() <= least
-    area.setParent(None)
+
+
+@pytest.mark.parametrize("height", [700, 580])
+def test_squeezed_panel_takes_its_room_back(tool, side, height):
+    """The Volume Viewer grows with a map as it does in ChimeraX: by a least height, for a moment; a low window grows, too."""
+    from Qt.QtCore import QTimer
+
+    _log, viewer, panel = side(height)
+    tool._room._timer.start()
+    assert wait(tool.session, lambda: panel.height() == pytest.approx(0.4 * height, rel=0.1), 5)
+    before = panel.height()
+    viewer.widget().setMinimumHeight(350)
+    QTimer.singleShot(200, lambda: viewer.widget().setMinimumHeight(50))
+    assert wait(tool.session, lambda: panel.height() < before - 10 and viewer.height() > 340, 5)
+    assert wait(tool.session, lambda: panel.height() == pytest.approx(before, abs=2), 5), panel.height()
+
+
+def test_room_that_the_user_takes(tool, side, monkeypatch):
+    """A panel that is dragged smaller, or that makes place for another tool, gets nothing back from those."""
+    from Qt.QtCore import Qt
+    from Qt.QtWidgets import QApplication, QDockWidget, QTextEdit
+
+    log, viewer, panel = side(700)
+    window = panel.parent()
+    tool._room._timer.start()
+    assert wait(tool.session, lambda: panel.height() > 250, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(QApplication, "mouseButtons", lambda: Qt.MouseButton.LeftButton)
+        window.resizeDocks([log, panel], [600, 200], Qt.Orientation.Vertical)
+        assert wait(tool.session, lambda: panel.height() < 230, 5)
+    assert not wait(tool.session, lambda: panel.height() > 230, 1)
+    new = QDockWidget(window)
+    new.setWidget(QTextEdit())
+    new.widget().setMinimumHeight(300)
+    window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, new)
+    assert not wait(tool.session, lambda: new.isVisible() and new.height() < 300, 1)
 
 
 def test_run_stays_where_it_is(tool, volume):
