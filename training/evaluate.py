@@ -16,10 +16,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,6 +46,7 @@ from .predictions import predictors
 
 INPUT, SHARPENED, RELEASED = "input", "sharpened", "EM-GAN"
 DEFAULT_CCTBX = Path(".venv-evaluate/bin/python")
+_bench: Bench  # of a process that measures maps for `--jobs`
 
 
 @dataclass(frozen=True)
@@ -70,47 +76,101 @@ def read_cases(data: Path, split: str | None = "validation", ids: list[str] | No
     return cases
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What was measured on one map: figures, cctbx's and controls by the labels of methods; and what the reader must be told."""
+
+    figures: dict[str, dict]
+    cctbx: dict[str, dict]
+    controls: dict[str, dict]
+    notes: list[str]
+
+
+class Bench:
+    """The methods that the options name, and what measures a map with them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.cache = Cache(options.cache)
+        self.ours = predictors(options.models, self.cache, options.tiling, options.rotations, options.tile, options.blurs,
+                               taken=(INPUT, SHARPENED, RELEASED))
+        self.released = ReleasedGenerator(options.emgan, options.emgan_stride) if options.emgan else None
+
+    def measure(self, case: Case) -> Findings:
+        """Measure one map with every method."""
+        started = time.monotonic()
+        reference = Reference.kept(case.atoms, case.density, case.resolution, self.cache)
+        maps = {INPUT: case.density, SHARPENED: sharpen(case.density, case.resolution)}
+        if self.released:
+            volume = reference.atoms.volume
+            key = digest("released", self.released.identity, case.density.array, volume)
+            array = self.cache.array(key, partial(self.released.enhance, case.density, volume))
+            maps[RELEASED] = DensityMap(array, case.density.origin, case.density.step, case.density.rotation)
+        maps |= {label: method(case.density) for label, method in self.ours.items()}
+        before = measured(case.density, reference, self.cache)
+        figures = {}
+        for label, density in maps.items():
+            found = measured(density, reference, self.cache, before)
+            figures[label] = {key: figure for key, figure in found.items() if key != "cubes"}
+        figures[SHARPENED]["b_factor"] = guinier_b(case.density, case.resolution)
+        judged = {label: controls(case.density, maps[label], reference, case.resolution, method)
+                  for label, method in self.ours.items()} if self.options.controls else {}
+        cctbx, notes = ({}, []) if self.options.fast else measure_with_cctbx(
+            self.options.cctbx, maps, reference.atoms, case.resolution, self.cache, self.options.cctbx_qscore)
+        seconds = time.monotonic() - started
+        say(f"{case.name}: {len(reference.atoms)} atoms, {len(reference.starts)} cubes, {seconds:.0f} s")
+        return Findings(figures, cctbx, judged, notes)
+
+
 def run(options: argparse.Namespace) -> dict:
     """Evaluate what the options name; returns what `--json` writes."""
     cases = read_cases(options.data, options.split, options.ids)
-    cache = Cache(options.cache)
-    ours = predictors(options.models, cache, options.tiling, options.rotations, options.tile, options.blurs,
-                       taken=(INPUT, SHARPENED, RELEASED))
-    released = ReleasedGenerator(options.emgan, options.emgan_stride) if options.emgan else None
-    results: dict[str, dict[str, dict]] = {}
-    found: dict[str, dict[str, dict]] = {}
-    jobs = []
-    for case in cases:
-        started = time.monotonic()
-        reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
-        maps = {INPUT: case.density, SHARPENED: sharpen(case.density, case.resolution)}
-        if released:
-            volume = reference.atoms.volume
-            key = digest("released", released.identity, case.density.array, volume)
-            array = cache.array(key, partial(released.enhance, case.density, volume))
-            maps[RELEASED] = DensityMap(array, case.density.origin, case.density.step, case.density.rotation)
-        maps |= {label: method(case.density) for label, method in ours.items()}
-        before = measured(case.density, reference, cache)
-        results[case.name] = {}
-        for label, density in maps.items():
-            figures = measured(density, reference, cache, before)
-            results[case.name][label] = {key: figure for key, figure in figures.items() if key != "cubes"}
-            jobs.append((case, label, density, reference.atoms))
-        results[case.name][SHARPENED]["b_factor"] = guinier_b(case.density, case.resolution)
-        if options.controls:
-            found[case.name] = {
-                label: controls(case.density, maps[label], reference, case.resolution, method)
-                for label, method in ours.items()
-            }
-        seconds = time.monotonic() - started
-        say(f"{case.name}: {len(reference.atoms)} atoms, {len(reference.starts)} cubes, {seconds:.0f} s")
-    notes = [] if options.fast else measure_with_cctbx(options.cctbx, jobs, results, cache, options.cctbx_qscore)
+    bench = Bench(options)
+    findings = dict(zip((case.name for case in cases), measure_all(cases, bench), strict=True))
+    notes = list(dict.fromkeys(note for found in findings.values() for note in found.notes))
     for note in notes:
         say(note)
-    return {"resolution": {case.name: case.resolution for case in cases}, "maps": results, "controls": found,
+    results = {name: found.figures for name, found in findings.items()}
+    if not notes:  # means over some of the maps would not compare
+        results = {name: {label: figures | found.cctbx.get(label, {}) for label, figures in found.figures.items()}
+                   for name, found in findings.items()}
+    return {"resolution": {case.name: case.resolution for case in cases}, "maps": results,
+            "controls": {name: found.controls for name, found in findings.items() if found.controls},
             "groups": {case.name: case.group for case in cases},
-            "notes": notes, "models": {label: predictor.identity for label, predictor in ours.items()},
-            "tiling": options.tiling, "rotations": options.rotations, "command": command(options, list(ours))}
+            "notes": notes, "models": {label: predictor.identity for label, predictor in bench.ours.items()},
+            "tiling": options.tiling, "rotations": options.rotations, "command": command(options, list(bench.ours))}
+
+
+def measure_all(cases: list[Case], bench: Bench) -> Iterator[Findings]:
+    """Measure maps in their order, as many at a time as `--jobs` says, each in a process of its own.
+
+    Raises
+    ------
+    SystemExit
+        If one of these processes is killed.
+    """
+    jobs = min(bench.options.jobs, len(cases))
+    if jobs <= 1:
+        yield from map(bench.measure, cases)
+        return
+    try:
+        with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (bench.options,)) as pool:
+            yield from pool.map(_measure, cases)
+    except BrokenProcessPool:
+        raise SystemExit("A process was ended from outside, perhaps for lack of memory: try fewer --jobs.") from None
+
+
+def _start(options: argparse.Namespace) -> None:
+    """Make a process ready to measure maps."""
+    global _bench
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once and silently
+    torch.set_num_threads(options.threads)
+    _bench = Bench(options)
+
+
+def _measure(case: Case) -> Findings:
+    """Measure a map in a process that was made ready."""
+    return _bench.measure(case)
 
 
 def command(options: argparse.Namespace, labels: list[str]) -> str:
@@ -132,23 +192,22 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def measure_with_cctbx(python: Path | None, jobs: list, results: dict, cache: Cache, qscore: bool) -> list[str]:
-    """Add cctbx's figures to `results`; returns what the reader must be told."""
+def measure_with_cctbx(python: Path | None, maps: dict[str, DensityMap], atoms: Atoms, resolution: float, cache: Cache,
+                       qscore: bool) -> tuple[dict[str, dict], list[str]]:
+    """Figures of cctbx for maps by their labels, and what the reader must be told."""
     python = python or (DEFAULT_CCTBX if DEFAULT_CCTBX.exists() else None)
     if python is None:
-        return ["mtriage was not run: no interpreter with cctbx was named (--cctbx); fsc05 and fsc0143 are our own."]
-    keys = [digest(WORKER.read_bytes(), density.array, atoms.xyz, atoms.b_iso, case.resolution, qscore)
-            for case, _, density, atoms in jobs]
-    missing = [n for n, key in enumerate(keys) if cache.record(key) is None]
-    maps = [(jobs[n][2], jobs[n][3], jobs[n][0].resolution) for n in missing]
+        return {}, ["mtriage was not run: no interpreter with cctbx was named (--cctbx); fsc05 and fsc0143 are our own."]
+    keys = {label: digest(WORKER.read_bytes(), density.array, atoms.xyz, atoms.b_iso, resolution, qscore)
+            for label, density in maps.items()}
+    missing = [label for label, key in keys.items() if cache.record(key) is None]
     try:
-        for n, record in zip(missing, mtriage(python, maps, qscore), strict=True):
-            cache.keep(keys[n], record)  # at once, so that a run that is broken off goes on where it was
+        records = mtriage(python, [(maps[label], atoms, resolution) for label in missing], qscore)
+        for label, record in zip(missing, records, strict=True):
+            cache.keep(keys[label], record)  # at once, so that a run that is broken off goes on where it was
     except CctbxError as error:
-        return [f"mtriage was not run: {error}"]
-    for key, (case, label, _, _) in zip(keys, jobs, strict=True):
-        results[case.name][label].update(cache.record(key) or {})
-    return []
+        return {}, [f"mtriage was not run: {error}"]
+    return {label: cache.record(key) or {} for label, key in keys.items()}, []
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -175,7 +234,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cctbx-qscore", action="store_true", help="cctbx's Q-score too, to check ours (slow)")
     parser.add_argument("--cache", type=Path, default=Path("build/evaluation"),
                         help="folder for what can be reused (%(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch (%(default)s), in each job")
+    parser.add_argument("--jobs", type=int, default=1,
+                        help="maps to measure at a time, a core and about 1 GB of memory each (%(default)s)")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--markdown", type=Path, help="write the tables here too")
     return parser.parse_args(arguments)

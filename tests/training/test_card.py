@@ -1,106 +1,42 @@
 """The model card, the README's table and the picture of failures, from an evaluation that is made up."""
 
-import csv
-import gzip
 import json
 import math
 import re
 
-import gemmi
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from superem.core.density import DensityMap
-from superem.core.mrc import write_mrc
 from superem.nets import store
 
-from superem import nets
 from training import card, export, failures, reliability
-from training import evaluate as evaluation
-from training.evaluate import main as evaluate
 from training.metrics import Reference
-from training.metrics.atoms import Atoms
 from training.metrics.cache import Cache
 from training.metrics.tables import bars
 from training.predictions import Predictor
 
-TRAINING = {"steps": 1000, "hours": 0.5, "tile_edge": 40, "batch": 20, "device": "cuda", "objective": "fsc",
-            "share_of_real_tiles": 0.25}
 
-
-def model_file(xyz: np.ndarray) -> str:
-    """Atoms of alanine, six a residue, as mmCIF."""
-    structure, chain = gemmi.Structure(), gemmi.Chain("A")
-    for n, place in enumerate(xyz):
-        if n % 6 == 0:
-            residue = gemmi.Residue()
-            residue.name, residue.seqid = "ALA", gemmi.SeqId(str(n // 6 + 1))
-        atom = gemmi.Atom()
-        atom.name, atom.element = ("N", "CA", "C", "O", "CB", "OXT")[n % 6], gemmi.Element("C")
-        atom.pos, atom.b_iso = gemmi.Position(*place), 30
-        residue.add_atom(atom)
-        if n % 6 == 5:
-            chain.add_residue(residue)
-    model = gemmi.Model(1)
-    model.add_chain(chain)
-    structure.add_model(model)
-    structure.setup_entities()
-    return structure.make_mmcif_document().as_string()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Two small maps with models under names of validation maps, weights, and their evaluation by the real command."""
-    root = tmp_path_factory.mktemp("card")
-    rng = np.random.default_rng(2)
-    with open(root / "pairs.csv", "w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(["id", "resolution", "split", "group"])
-        for name in ("6spe_r", "QR_3los_A"):
-            along = np.repeat(np.linspace(8, 26, 12), 6)
-            xyz = np.stack([along, np.full(72, 13.0), np.full(72, 13.0)], axis=1) + rng.uniform(-3, 3, (72, 3))
-            n = np.ones(72)
-            atoms = Atoms(xyz, np.array(["C"] * 72), 30 * n, n, n > 0, n < 0, np.repeat(np.arange(12), 6))
-            empty = DensityMap(np.zeros((30, 30, 34), np.float32))
-            noise = 0.02 * rng.standard_normal(empty.shape)
-            (root / name).mkdir()
-            write_mrc(root / name / "map.mrc.gz", DensityMap(Reference.prepare(atoms, empty, 4.0).expected + noise))
-            (root / name / "model.cif.gz").write_bytes(gzip.compress(model_file(xyz).encode()))
-            lines.writerow([name, 4.0, "validation", name])
-    torch.manual_seed(0)
-    options = {"widths": [8, 8], "depths": [1, 1]}
-    network = nets.build("unet", **options)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter += 0.02 * torch.randn_like(parameter)
-    store.save(root / "small.safetensors", network, store.Card(
-        "small", "unet", options, 32, 4, "robust", "A model for tests.", rotations=4, blur=[[3.0, 0.25], [5.0, 0.5]],
-        training=TRAINING))
-    evaluate(["--data", str(root), "--models", str(root / "small.safetensors"), "--fast", "--controls",
-              "--cache", str(root / "cache"), "--json", str(root / "evaluation.json")])
-    return root
-
-
-def write(folder, tmp_path, *more):
+def write(evaluated, tmp_path, *more):
     """Run the command; returns the card."""
     out = tmp_path / "small.md"
-    card.main(["--evaluation", str(folder / "evaluation.json"), "--weights", str(folder / "small.safetensors"),
-               "--out", str(out), "--cache", str(folder / "cache"), *more])
+    card.main(["--evaluation", str(evaluated / "evaluation.json"), "--weights", str(evaluated / "small.safetensors"),
+               "--out", str(out), "--cache", str(evaluated / "cache"), *more])
     return out.read_text()
 
 
-def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(folder, tmp_path):
+def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(evaluated, tmp_path):
     """Means, bars, controls and training are those of the files; no placeholder is left."""
-    text = write(folder, tmp_path)
-    outcome = json.loads((folder / "evaluation.json").read_text())
+    text = write(evaluated, tmp_path)
+    outcome = json.loads((evaluated / "evaluation.json").read_text())
     for name in ("6spe_r", "QR_3los_A"):
         assert f"{outcome['maps'][name]['small']['q']:.3f}" in text
         assert f"{outcome['controls'][name]['small']['solvent']:.4f}" in text
     assert re.search(r"\| cubes improved, 98 % \(plain\)", text)
     assert "1,000 steps, 0.5 hours on one GPU" in text
     assert outcome["command"] in text and "--models small" in outcome["command"]
-    assert str(folder) not in outcome["command"]
+    assert str(evaluated) not in outcome["command"]
     assert "0.25 Å at 3 Å, 0.5 Å at 5 Å" in text and "in four orientations" in text
     assert "two maps of two proteins" in text and "of one protein" not in text
     assert "- **Data**: pairs simulated from 1,567 structures, and 17 deposited maps" in text
@@ -110,12 +46,12 @@ def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(folder, tmp
     assert "None" not in text
 
 
-def test_a_card_of_other_data_says_so(folder, tmp_path):
+def test_a_card_of_other_data_says_so(evaluated, tmp_path):
     """What was trained on is what the weights file says; proteins are the evaluation's, whatever this project's lists hold."""
-    model = store.load(str(folder / "small.safetensors"))
-    training = {**TRAINING, "data": "twelve maps of our ribosomes"}
+    model = store.load(str(evaluated / "small.safetensors"))
+    training = {**model.card.training, "data": "twelve maps of our ribosomes"}
     store.save(tmp_path / "ours.safetensors", model.network, store.Card(**{**model.card.__dict__, "training": training}))
-    outcome = json.loads((folder / "evaluation.json").read_text())
+    outcome = json.loads((evaluated / "evaluation.json").read_text())
     for key in ("maps", "controls", "resolution", "groups"):
         outcome[key] = {name.replace("QR_3los_A", "ours"): value for name, value in outcome[key].items()}
     outcome["groups"] = dict.fromkeys(outcome["groups"], "ribosome")
@@ -128,71 +64,42 @@ def test_a_card_of_other_data_says_so(folder, tmp_path):
     assert "small − input: 1 protein |" in text
 
 
-def test_an_evaluation_that_kept_no_proteins_takes_those_of_the_lists(folder, tmp_path):
+def test_an_evaluation_that_kept_no_proteins_takes_those_of_the_lists(evaluated, tmp_path):
     """As one that was made before they were kept."""
-    outcome = json.loads((folder / "evaluation.json").read_text())
-    expected = write(folder, tmp_path)
+    outcome = json.loads((evaluated / "evaluation.json").read_text())
+    expected = write(evaluated, tmp_path)
     del outcome["groups"]
     (tmp_path / "old.json").write_text(json.dumps(outcome))
-    assert write(folder, tmp_path, "--evaluation", str(tmp_path / "old.json")) == expected.replace(
-        str(folder / "evaluation.json"), str(tmp_path / "old.json"))
+    assert write(evaluated, tmp_path, "--evaluation", str(tmp_path / "old.json")) == expected.replace(
+        str(evaluated / "evaluation.json"), str(tmp_path / "old.json"))
 
 
-def test_cubes_are_compared_with_the_inputs(folder):
+def test_cubes_are_compared_with_the_inputs(evaluated):
     """Shares improved are there for what was made of the input, and none of its own cubes is better than itself."""
-    for methods in json.loads((folder / "evaluation.json").read_text())["maps"].values():
+    for methods in json.loads((evaluated / "evaluation.json").read_text())["maps"].values():
         assert methods["input"]["improved"] == 0 and 0 <= methods["small"]["improved"] <= 1
 
 
-def test_controls_are_judged_at_the_level_of_the_result(folder):
+def test_controls_are_judged_at_the_level_of_the_result(evaluated):
     """Not at that of the input."""
-    cache, outcome = Cache(folder / "cache"), json.loads((folder / "evaluation.json").read_text())
-    predictor = Predictor(store.load(str(folder / "small.safetensors")), cache)
-    for name, result in failures.results(failures.read_cases(folder), predictor, cache).items():
+    cache, outcome = Cache(evaluated / "cache"), json.loads((evaluated / "evaluation.json").read_text())
+    predictor = Predictor(store.load(str(evaluated / "small.safetensors")), cache)
+    for name, result in failures.results(failures.read_cases(evaluated), predictor, cache).items():
         level = outcome["controls"][name]["small"]["level"]
         assert level == pytest.approx(result.level_units(result.level), rel=1e-3)
         assert level != pytest.approx(result.level_units(result.level_input), rel=1e-3)
 
 
-def test_mtriages_figures_are_kept_or_missed_aloud(tmp_path, monkeypatch):
-    """Each map's with its method; without an interpreter that has cctbx a sentence says that they are missing."""
-    density = DensityMap(np.random.default_rng(0).random((8, 8, 8)).astype(np.float32))
-    n = np.ones(1)
-    atoms = Atoms(np.full((1, 3), 4.0), np.array(["C"]), n, n, n > 0, n < 0, np.arange(1))
-    case = evaluation.Case("a", "A", density, atoms, 4.0)
-    jobs = [(case, "input", density, atoms), (case, "unet", DensityMap(density.array + 1), atoms)]
-    results = {"a": {"input": {}, "unet": {"q": 0.5}}}
-    monkeypatch.setattr(evaluation, "DEFAULT_CCTBX", tmp_path / "none")
-    notes = evaluation.measure_with_cctbx(None, jobs, results, Cache(tmp_path), False)
-    assert "mtriage was not run: no interpreter" in notes[0] and results["a"]["input"] == {}
-    monkeypatch.setattr(evaluation, "mtriage", lambda python, maps, qscore: ({"d_fsc05": 3.0 + k} for k, _ in enumerate(maps)))
-    for _ in range(2):  # the second time from the cache
-        assert evaluation.measure_with_cctbx(tmp_path, jobs, results, Cache(tmp_path), False) == []
-        assert results["a"] == {"input": {"d_fsc05": 3.0}, "unet": {"q": 0.5, "d_fsc05": 4.0}}
-        monkeypatch.setattr(evaluation, "mtriage", lambda python, maps, qscore: iter(()))
-
-
-def test_the_command_gives_the_same_maps_and_blurs(folder, tmp_path):
-    """Also where maps are named, and where a model is measured with several blurs; folders are made where they are missing."""
-    table = "[[3.0, 0.4], [5.0, 0.4]]"
-    evaluate(["--data", str(folder), "--models", str(folder / "small.safetensors"), "--fast", "--ids", "6spe_r",
-              "--blurs", "[]", table, "--cache", str(folder / "cache"), "--json", str(tmp_path / "new" / "a.json"),
-              "--markdown", str(tmp_path / "newer" / "a.md")])
-    outcome = json.loads((tmp_path / "new" / "a.json").read_text())
-    assert f"--models small --ids 6spe_r --blurs '[]' '{table}' --fast" in outcome["command"]
-    assert "small, blur 2 − input: 1 map |" in (tmp_path / "newer" / "a.md").read_text()
-
-
-def test_figures_are_written_into_the_weights_that_they_are_of(folder, tmp_path, monkeypatch):
+def test_figures_are_written_into_the_weights_that_they_are_of(evaluated, tmp_path, monkeypatch):
     """And into no others."""
     weights = tmp_path / "small.safetensors"
-    weights.write_bytes((folder / "small.safetensors").read_bytes())
-    outcome = json.loads((folder / "evaluation.json").read_text())
+    weights.write_bytes((evaluated / "small.safetensors").read_bytes())
+    outcome = json.loads((evaluated / "evaluation.json").read_text())
     monkeypatch.chdir(tmp_path)
 
     def run(*more):
         monkeypatch.setattr("sys.argv", ["export", "--weights", str(weights), *more,
-                                         "--validation", str(folder / "evaluation.json")])
+                                         "--validation", str(evaluated / "evaluation.json")])
         export.main()
 
     run("--summary", "New words.")
@@ -203,34 +110,35 @@ def test_figures_are_written_into_the_weights_that_they_are_of(folder, tmp_path,
     assert store.load(str(weights)).card == written
 
 
-def test_the_card_says_where_to_believe_a_result(folder, tmp_path, capsys):
+def test_the_card_says_where_to_believe_a_result(evaluated, tmp_path, capsys):
     """A row a map, by the curve of the other one; the curve of both is printed for the weights file."""
-    reliability.main(["--data", str(folder), "--weights", str(folder / "small.safetensors"), "--cache", str(folder / "cache"),
+    reliability.main(["--data", str(evaluated), "--weights", str(evaluated / "small.safetensors"),
+                      "--cache", str(evaluated / "cache"),
                       "--markdown", str(tmp_path / "reliability.md")])
     printed = capsys.readouterr().out
     curve = json.loads(printed.splitlines()[-1])
     assert [d for d, _ in curve] == list(reliability.NODES)
-    first, other = reliability.read_samples(folder, str(folder / "small.safetensors"), [], Cache(folder / "cache"))
+    first, other = reliability.read_samples(evaluated, str(evaluated / "small.safetensors"), [], Cache(evaluated / "cache"))
     error = np.abs(reliability.expected([other], first.detail) - first.q).mean()
     row = next(line for line in printed.splitlines() if first.name in line)
     assert f"| {error:.2f} |" in re.sub(" +", " ", row)
-    text = write(folder, tmp_path, "--reliability", str(tmp_path / "reliability.md"))
+    text = write(evaluated, tmp_path, "--reliability", str(tmp_path / "reliability.md"))
     assert row in text and "Where it is to be believed" in text
-    assert "Where it is to be believed" not in write(folder, tmp_path)
+    assert "Where it is to be believed" not in write(evaluated, tmp_path)
 
 
-def test_bars_are_counted_and_the_missed_ones_named(folder):
+def test_bars_are_counted_and_the_missed_ones_named(evaluated):
     """As the table has them."""
-    outcome = json.loads((folder / "evaluation.json").read_text())
+    outcome = json.loads((evaluated / "evaluation.json").read_text())
     judged = bars(outcome, "small")
     found = card.verdict(outcome, "small")
     assert int(found["bar_count"]) == len(judged) and int(found["reached"]) == sum(met for _, _, met in judged)
     assert found["missed"].split("; ") == [text.strip() for text, _, met in judged if not met]
 
 
-def test_maps_that_got_worse_are_named(folder, tmp_path):
+def test_maps_that_got_worse_are_named(evaluated, tmp_path):
     """Every figure that fell, and none that rose."""
-    outcome = json.loads((folder / "evaluation.json").read_text())
+    outcome = json.loads((evaluated / "evaluation.json").read_text())
     outcome["maps"]["6spe_r"]["small"] |= {"q": outcome["maps"]["6spe_r"]["input"]["q"] - 0.1}
     for key in ("cc_mask", "cc_box", "cube_mean", "q"):
         outcome["maps"]["QR_3los_A"]["small"][key] = 0.999
@@ -241,18 +149,19 @@ def test_maps_that_got_worse_are_named(folder, tmp_path):
     assert f"Q-score {outcome['maps']['6spe_r']['input']['q']:.3f} → {outcome['maps']['6spe_r']['small']['q']:.3f}" in lines[0]
 
 
-def test_compute_is_a_share_of_the_papers():
+def test_compute_is_a_share_of_the_papers(evaluated):
     """Steps times batch times the tile's volume, over 100 epochs of 201,552 cubes of 25³; unknown if a number is missing."""
+    training = store.load(str(evaluated / "small.safetensors")).card.training
     share = 1000 * 20 * 40**3 / (100 * 201_552 * 25**3)
-    assert f"{100 * share:.2g} % of the paper's 100 epochs" in card.compute(TRAINING)
-    assert "does not record" in card.compute({key: TRAINING[key] for key in ("steps", "tile_edge")})
+    assert f"{100 * share:.2g} % of the paper's 100 epochs" in card.compute(training)
+    assert "does not record" in card.compute({key: training[key] for key in ("steps", "tile_edge")})
     assert card.trained({}) == "the weights file does not say how"
     assert card.trained({"steps": 7}) == "7 steps"
 
 
-def test_other_weights_are_refused(folder, tmp_path):
+def test_other_weights_are_refused(evaluated, tmp_path):
     """A card with another blur, other orientations, or other numbers, is not what was evaluated; another summary is."""
-    model = store.load(str(folder / "small.safetensors"))
+    model = store.load(str(evaluated / "small.safetensors"))
 
     def saved(**changes):
         path = tmp_path / "other.safetensors"
@@ -260,7 +169,7 @@ def test_other_weights_are_refused(folder, tmp_path):
         store.save(path, model.network, store.Card(**values))
         return str(path)
 
-    arguments = ["--evaluation", str(folder / "evaluation.json"), "--out", str(tmp_path / "o.md"), "--cache", str(tmp_path)]
+    arguments = ["--evaluation", str(evaluated / "evaluation.json"), "--out", str(tmp_path / "o.md"), "--cache", str(tmp_path)]
     card.main([*arguments, "--weights", saved(summary="other words", validation={"q": "0.5"})])
     for other in ({"blur": []}, {"rotations": 1}):
         with pytest.raises(SystemExit, match="of other weights"):
@@ -271,36 +180,36 @@ def test_other_weights_are_refused(folder, tmp_path):
         card.main([*arguments, "--weights", saved()])
 
 
-def test_only_the_readmes_table_changes(folder, tmp_path):
+def test_only_the_readmes_table_changes(evaluated, tmp_path):
     """What stands before and after stays; a second run changes nothing; a README without the lines is refused."""
     readme = tmp_path / "README.md"
     readme.write_text(f"# A\n\n{card.BEGIN}\nold\n{card.END}\n\n## B\n")
-    write(folder, tmp_path, "--readme", str(readme))
+    write(evaluated, tmp_path, "--readme", str(readme))
     text = readme.read_text()
     assert text.startswith(f"# A\n\n{card.BEGIN}\nMeans over two real maps") and text.endswith(f"{card.END}\n\n## B\n")
     assert "old" not in text and "Q-score, all atoms" in text
-    write(folder, tmp_path, "--readme", str(readme))
+    write(evaluated, tmp_path, "--readme", str(readme))
     assert readme.read_text() == text
     readme.write_text("# A\n")
     with pytest.raises(SystemExit, match="has no lines"):
-        write(folder, tmp_path, "--readme", str(readme))
+        write(evaluated, tmp_path, "--readme", str(readme))
 
 
-def test_failures_are_found_and_drawn(folder, tmp_path, monkeypatch):
+def test_failures_are_found_and_drawn(evaluated, tmp_path, monkeypatch):
     """A picture with a row each, and captions with the evaluation's figures, which the card takes up."""
     monkeypatch.chdir(tmp_path)  # what is not named is written to build, and nowhere else
-    failures.main(["--data", str(folder), "--weights", str(folder / "small.safetensors"), "--evaluation",
-                   str(folder / "evaluation.json"), "--cache", str(folder / "cache")])
+    failures.main(["--data", str(evaluated), "--weights", str(evaluated / "small.safetensors"), "--evaluation",
+                   str(evaluated / "evaluation.json"), "--cache", str(evaluated / "cache")])
     picture, captions = tmp_path / "build/failures.png", tmp_path / "build/failures.md"
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == [captions, picture]
     assert np.asarray(Image.open(picture).convert("L")).std() > 20
     text = captions.read_text()
-    outcome = json.loads((folder / "evaluation.json").read_text())
+    outcome = json.loads((evaluated / "evaluation.json").read_text())
     worst = failures.least_gain(outcome, "small")
     assert f"Least gain in Q-score: {worst}" in text
     assert f"{100 * max(c['small']['noise'] for c in outcome['controls'].values()):.1f} %" in text
     assert [line[:4] for line in text.splitlines() if line.startswith("- ")] == 4 * ["- **"]
-    card_text = write(folder, tmp_path, "--failures", str(captions), "--picture", str(picture))
+    card_text = write(evaluated, tmp_path, "--failures", str(captions), "--picture", str(picture))
     assert " ".join(text.split()) in " ".join(card_text.split()) and "(build/failures.png)" in card_text
 
 
@@ -312,9 +221,9 @@ def test_the_worst_cases_are_chosen():
     assert failures.worst_control(outcome, "unet", "noise") == ("b", 0.2, 0.3)
 
 
-def test_invented_density_is_found_away_from_atoms(folder):
+def test_invented_density_is_found_away_from_atoms(evaluated):
     """A blob that the result alone has, 8 Å from the model; one on the model does not count."""
-    case = failures.read_cases(folder)[0]
+    case = failures.read_cases(evaluated)[0]
     reference = Reference.prepare(case.atoms, case.density, 4.0)
     array = case.density.array.copy()
     top = float(np.percentile(array, 99.9))
@@ -328,18 +237,11 @@ def test_invented_density_is_found_away_from_atoms(folder):
     assert math.isclose(after, result.units(array)[voxel])
 
 
-def test_an_evaluation_without_controls_is_refused(folder, tmp_path):
+def test_an_evaluation_without_controls_is_refused(evaluated, tmp_path):
     """The picture needs them."""
-    outcome = json.loads((folder / "evaluation.json").read_text())
+    outcome = json.loads((evaluated / "evaluation.json").read_text())
     path = tmp_path / "none.json"
     path.write_text(json.dumps(outcome | {"controls": {}}))
     with pytest.raises(SystemExit, match="has no controls"):
-        failures.main(["--data", str(folder), "--weights", str(folder / "small.safetensors"), "--evaluation", str(path),
-                       "--cache", str(folder / "cache")])
-
-
-def test_the_evaluation_names_its_weights(folder):
-    """By what predicts, so that a card can be rewritten after it was evaluated."""
-    outcome = json.loads((folder / "evaluation.json").read_text())
-    predictor = Predictor(store.load(str(folder / "small.safetensors")), Cache(folder / "cache"))
-    assert outcome["models"] == {"small": predictor.identity}
+        failures.main(["--data", str(evaluated), "--weights", str(evaluated / "small.safetensors"), "--evaluation", str(path),
+                       "--cache", str(evaluated / "cache")])

@@ -105,3 +105,24 @@ def test_a_kept_reference_is_the_one_prepared(tmp_path, density):
         assert before == evaluate_map(density, fresh)
         assert measured(kept.hr, kept, cache, before) == evaluate_map(fresh.hr, fresh, before)
     assert not np.array_equal(Reference.kept(atoms, density, 5.0, cache).expected, fresh.expected)
+
+
+def test_what_is_written_in_part_is_not_kept(tmp_path, monkeypatch):
+    """A run that is broken off while it writes leaves nothing behind; another that writes the same is not in its way."""
+    cache, data = Cache(tmp_path), np.arange(4)
+
+    def broken(path, *_, **arrays):
+        path.write_bytes(b"half")
+        assert Cache(tmp_path).record("a") is None
+        raise KeyboardInterrupt
+
+    for function, keep in (("numpy.save", lambda: cache.array("a", lambda: data)),
+                           ("numpy.savez", lambda: cache.arrays("a", lambda: {"x": data})),
+                           ("pathlib.Path.write_text", lambda: cache.keep("a", {"x": 1}))):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(function, broken)
+            keep()
+        assert not list(tmp_path.iterdir())
+        keep()
+        assert [path.stem for path in tmp_path.iterdir()] == ["a"]
+        next(tmp_path.iterdir()).unlink()

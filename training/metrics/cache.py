@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +30,17 @@ def source(*modules: ModuleType) -> bytes:
     return b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
 
 
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Where to write what is to appear as `path` once it is whole, whoever else writes the same or breaks off."""
+    part = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 class Cache:
     """A folder of arrays and of records (dicts of plain values)."""
 
@@ -39,18 +52,18 @@ class Cache:
         """Return the array kept under `key`, made now if there is none."""
         path = self.folder / f"{key}.npy"
         if not path.exists():
-            part = path.with_suffix(".part.npy")  # a run that is broken off leaves no half array under the name
-            np.save(part, make())
-            part.replace(path)
+            array = make()
+            with _whole(path) as part:
+                np.save(part, array)
         return np.load(path)
 
     def arrays(self, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Return the named arrays kept under `key`, made now if there are none."""
         path = self.folder / f"{key}.npz"
         if not path.exists():
-            part = path.with_suffix(".part.npz")
-            np.savez(part, **make())
-            part.replace(path)
+            arrays = make()
+            with _whole(path) as part:
+                np.savez(part, **arrays)
         with np.load(path) as kept:
             return dict(kept)
 
@@ -61,4 +74,5 @@ class Cache:
 
     def keep(self, key: str, record: dict) -> None:
         """Keep a record under `key`."""
-        (self.folder / f"{key}.json").write_text(json.dumps(record))
+        with _whole(self.folder / f"{key}.json") as part:
+            part.write_text(json.dumps(record))
