@@ -13,6 +13,17 @@ class _SuperEMBundle(BundleAPI):
     api_version = 1
 
     @staticmethod
+    def initialize(session: Any, bi: Any) -> None:
+        """See to results that session files bring back: whether the panel is open or not, maps of expected Q go with them."""
+
+        def restored(*_: Any) -> None:
+            from .expected_q import watch_if_any
+
+            watch_if_any(session)
+
+        session.triggers.add_handler("end restore session", restored)
+
+    @staticmethod
     def register_command(bi: Any, ci: Any, logger: Any) -> None:
         """Register the command that the user has just typed for the first time."""
         from . import cmd

@@ -15,6 +15,7 @@ from chimerax.core.errors import UserError
 from . import volumes
 from .core.density import DensityMap, MapError, check, crop
 from .core.devices import DeviceError
+from .expected_q import open_expected_q
 from .meter import Meter, status_text
 from .nets.store import DEFAULT, WeightsError
 from .provenance import CAUTION
@@ -139,7 +140,7 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
         CAUTION,
     ]
     if enhanced.reliability:
-        expected = volumes.open_expected_q(session, enhanced.reliability, result)
+        expected = open_expected_q(session, enhanced.reliability, result)
         lines.insert(-1, f"{volumes.label(expected)}: the Q-score to expect of a right model at each place, by which "
                          f"{volumes.label(result)} is colored.")
     session.logger.info("\n".join(lines))

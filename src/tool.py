@@ -15,7 +15,6 @@ from .panel.choices import from_state
 from .prediction import Made
 from .provenance import CAUTION
 from .settings import panel_settings
-from .volumes import watch_moves
 
 ESTIMATE_AFTER = 400  # ms without a change of choices
 SETTLED_AFTER = 250  # ms, for new rows of the panel, and a Volume Viewer that opens above it, to find their places
@@ -45,7 +44,6 @@ class SuperEMTool(ToolInstance):
         self.tool_window = MainToolWindow(self)
         self._build(self.tool_window.ui_area)
         self.tool_window.manage("side")
-        watch_moves(session)  # a session file that brings the panel back may bring results that are coloured by another map
         self._find_devices()
         self._choices_changed()
 

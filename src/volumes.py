@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,12 @@ from .core.density import DensityMap, MapError
 from .core.levels import level_for_surface, level_for_volume
 
 SUFFIX = "superem"
-EXPECTED_Q = "expected Q"
 #: Of the files that hold one map.
 FILE_SUFFIXES = (".mrc", ".map", ".ccp4")
 #: Å around a part of a map that the network sees too: at a cut through density it goes wrong far into the part.
 CONTEXT = 20.0
 #: Of these two the new map takes the one that is farther from its input's colour.
 COLORS = ((0.33, 0.60, 0.85, 1.0), (0.93, 0.69, 0.25, 1.0))
-
-#: Colours of expected Q-scores: nothing to be believed in red, a map of 2 to 3 Å in blue.
-Q_COLORS = ((0.1, "#d73027"), (0.3, "#fdae61"), (0.5, "#ffffbf"), (0.7, "#4575b4"))
 
 
 def label(volume: Any) -> str:
@@ -102,13 +97,13 @@ def is_result(volume: Any) -> bool:
 def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = None) -> Any:
     """Open `density` as a new Volume that lies, looks and moves like `source`, in another colour."""
     name = source.name if is_result(source) else f"{source.name} {SUFFIX}"
-    volume = _new_volume(session, density, source, name, _other_color(source), model_id=model_id, style=_style(source))
+    volume = new_volume(session, density, source, name, _other_color(source), model_id=model_id, style=_style(source))
     volume.copy_settings_from(
         source, copy_region=False, copy_colors=False, copy_thresholds=False, copy_style=False, copy_xform=False)
     return volume
 
 
-def _new_volume(session: Any, density: DensityMap, place: Any, name: str, color: Sequence[float], **options: Any) -> Any:
+def new_volume(session: Any, density: DensityMap, place: Any, name: str, color: Sequence[float], **options: Any) -> Any:
     """Return a Volume of `density` that lies as the Volume `place` does."""
     from chimerax.map import volume_from_grid_data
     from chimerax.map_data import ArrayGridData
@@ -120,58 +115,6 @@ def _new_volume(session: Any, density: DensityMap, place: Any, name: str, color:
     volume = volume_from_grid_data(grid, session, **options)
     volume.scene_position = place.scene_position  # which may be part of a group that has been moved
     return volume
-
-
-def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
-    """Open a map of the Q-score to expect as a hidden Volume that lies on `result`, and colour the surfaces of that by it."""
-    from chimerax.core.commands import run
-
-    # With a colour of its own: a map that ChimeraX gives one to waits to be drawn from then on, where it is hidden for ever,
-    # and ChimeraX 1.7 stumbles over it once it is closed.
-    volume = _new_volume(session, _bordered(density), result, f"{result.name} {EXPECTED_Q}", (0.7, 0.7, 0.7, 1.0),
-                         open_model=False, show_dialog=False)
-    volume.display = False
-    session.models.add([volume])
-    watch_moves(session)
-    result.update_drawings()  # colours are the vertices', which are made at the next frame at the latest
-    if any(s.vertices is not None and len(s.vertices) for s in result.surfaces):
-        palette = ":".join(f"{q},{color}" for q, color in Q_COLORS)
-        run(session, f"color sample #{result.id_string} map #{volume.id_string} palette {palette}")
-        if session.ui.is_gui:  # not color's own option, which opens a tool and takes the right mouse button
-            colors = " ".join(f"{color}:{q}" for q, color in Q_COLORS)
-            run(session, f"key {colors.replace(':', ':Q=', 1)} fontSize 18")  # in larger type low windows cut it off
-    return volume
-
-
-def _bordered(density: DensityMap) -> DensityMap:
-    """Repeat the outermost voxels around `density`: exactly at the faces of a box, where cuts lie, ChimeraX finds no value."""
-    origin = _three(density.positions(np.array((-1, -1, -1))))
-    return replace(density, array=np.pad(density.array, 1, mode="edge"), origin=origin)
-
-
-def watch_moves(session: Any) -> None:
-    """Move maps of the Q-score to expect along with the results that they colour, those of a session file, too, from now on."""
-    from chimerax.core.models import MODEL_POSITION_CHANGED
-
-    if not hasattr(session, "superem_moves"):
-        session.superem_moves = session.triggers.add_handler(MODEL_POSITION_CHANGED, _moved)
-
-
-def _moved(_name: str, model: Any) -> None:
-    from chimerax.map import Volume
-
-    for result in model.all_models():  # it may be a group that was moved
-        if isinstance(result, Volume):
-            for painter in map(painter_of, result.surfaces):
-                volume = getattr(painter, "volume", None)
-                if volume is not None and not volume.deleted and volume.name.endswith(EXPECTED_Q):
-                    volume.scene_position = result.scene_position
-
-
-def painter_of(surface: Any) -> Any:
-    """Return what colours the vertices of a surface anew when they change, as `color sample` has it; None if nothing does."""
-    recolor = surface.auto_recolor_vertices  # up to ChimeraX 1.10 a method of what does, from 1.11 on the very object
-    return getattr(recolor, "__self__", recolor)
 
 
 def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[float, float, float]]:

@@ -19,7 +19,8 @@ from chimerax.geometry import translation
 
 from ..core.density import DensityMap, crop
 from ..core.levels import enclosed_volume, level_for_volume
-from ..volumes import FILE_SUFFIXES, contoured_volume, density_of, level_enclosing, painter_of, stem
+from ..expected_q import painter_of
+from ..volumes import FILE_SUFFIXES, contoured_volume, density_of, level_enclosing, stem
 
 #: The level slider goes from a quarter of the volume enclosed at its middle to four times as much.
 VOLUME_RANGE = 4.0

@@ -55,8 +55,8 @@ def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(painted, pair
     """`tile` draws a level that waits for its frame, and moves a map that its colours are to follow: they are kept meanwhile."""
     from chimerax.core.commands import run
     from chimerax.geometry import translation
+    from chimerax.superem.expected_q import watch
     from chimerax.superem.panel.compare import Pair
-    from chimerax.superem.volumes import watch_moves
 
     def tile(_pair, command):
         if command.startswith("tile"):  # which is not in the library
@@ -68,7 +68,7 @@ def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(painted, pair
     expected = add_map(pair.session, name="expected Q")
     run(pair.session, f"color sample #{pair.after.id_string} map #{expected.id_string} palette 0,red:1,blue")
     draw_frame(pair.session)
-    watch_moves(pair.session)
+    watch(pair.session)
     pair.after.set_parameters(surface_levels=[0.4])
     monkeypatch.setattr(Pair, "_run", tile)
     pair.side_by_side()

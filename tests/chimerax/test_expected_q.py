@@ -1,0 +1,115 @@
+"""What becomes of the map of the Q-score to expect, and of the key to its colours, when the result is closed."""
+
+import types
+
+import numpy as np
+import pytest
+
+from chimerax_library import draw_frame
+from made_maps import add_map
+
+NAME = "blobs superem expected Q"
+
+
+@pytest.fixture
+def reliable(run, volume, weights):
+    """Run `superem #1 reliability true`; return the result."""
+    return lambda: run(f"superem #1 model {weights} reliability true")
+
+
+def expected_qs(session):
+    """Return the maps of the Q-score to expect that are open."""
+    return [m for m in session.models.list() if m.name == NAME]
+
+
+@pytest.mark.parametrize("before", ["", "color sample #2 map #1", "move x 9 models #2", "turn y 50 models #2"])
+def test_closed_with_its_result(run, session, volume, reliable, before):
+    """Wherever that is, and also if it has been coloured otherwise; the log tells of it."""
+    reliable()
+    if before:
+        run(before)
+    assert len(expected_qs(session)) == 1
+    run("close #2")
+    assert not expected_qs(session) and not volume.deleted
+    assert f"{NAME} #3: closed" in session.log.text("note")
+
+
+def test_closed_with_its_result_of_a_session_file(run, session, volume, reliable, tmp_path):
+    """Also where nothing of SuperEM was used since; and it is moved along, too."""
+    from chimerax.core.session import open as open_session
+    from chimerax.core.session import save
+    from chimerax.geometry import translation
+
+    reliable()
+    path = str(tmp_path / "reliability.cxs")
+    save(session, path)
+    for handler in session.superem_expected_q:
+        handler.remove()
+    del session.superem_expected_q
+    open_session(session, path)
+    result = next(m for m in session.models.list() if m.name == "blobs superem")
+    result.position = translation((0, 0, 7))
+    expected, = expected_qs(session)
+    assert expected.position.same(result.position)
+    session.models.close([result])
+    assert expected.deleted
+
+
+def test_left_open_if_it_is_used(run, session, volume, reliable):
+    """It is shown, or colours something else, as the input: then it stays, where it is."""
+    result = reliable()
+    expected, = expected_qs(session)
+    run(f"color sample #1 map #{expected.id_string} palette 0,red:1,blue")
+    run("close #2")
+    volume.set_parameters(surface_levels=[0.4])
+    draw_frame(session)
+    assert result.deleted and not expected.deleted and len(np.unique(volume.surfaces[0].vertex_colors, axis=0)) > 3
+    session.models.close([expected])
+    reliable().display = False
+    expected, = expected_qs(session)
+    expected.display = True
+    draw_frame(session)
+    session.models.close([m for m in session.models.list() if m.name == "blobs superem"])
+    assert not expected.deleted
+
+
+@pytest.mark.parametrize("recoloured", [False, True])
+def test_two_results_of_one_map(run, session, volume, reliable, recoloured):
+    """Each map belongs to one of both; where that cannot be told any more, none is closed before the last result."""
+    reliable()
+    second = reliable()
+    if recoloured:
+        run(f"color sample #{second.id_string} map #1")
+    run("close #2")
+    assert len(expected_qs(session)) == 1 + recoloured
+    session.models.close([second])
+    assert not expected_qs(session)
+
+
+def test_other_maps_stay(run, session, volume, reliable):
+    """Neither another map's end nor a map of that name on another grid has anything to do with it."""
+    reliable()
+    other = add_map(session, name=f"mine {NAME}")
+    run("close #1")
+    assert len(expected_qs(session)) == 1
+    run("close #2")
+    assert not expected_qs(session) and not other.deleted
+
+
+@pytest.mark.parametrize(("labels", "closed"), [(("Q=0.1", "0.3", "0.5", "0.7"), True), (("min", "", "", "max"), False)])
+def test_key_is_closed_with_it(session, volume, reliable, monkeypatch, labels, closed):
+    """The key to its colours, but none that the user has made of it."""
+    import sys
+
+    from chimerax.core.models import Model
+
+    key = Model("Color key", session)
+    key.rgbas_and_labels = [((0, 0, 0, 1), label) for label in labels]
+    module = types.SimpleNamespace(get_model=lambda _session, create: None if create or key.deleted else key)
+    monkeypatch.setitem(sys.modules, "chimerax.color_key.model", module)
+    monkeypatch.setitem(sys.modules, "chimerax.color_key", types.SimpleNamespace(model=module))
+    result = reliable()
+    session.models.add([key])
+    monkeypatch.setattr(session.ui, "is_gui", True)
+    session.models.close([result])
+    assert key.deleted == closed
