@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +22,13 @@ from .core import predict, tiles
 from .core.density import DensityMap, MapError
 from .core.devices import DeviceError, choose
 from .core.levels import level_for_surface, surface_volume
+from .core.memory import require_memory
 from .core.mrc import read_mrc, replaced, write_mrc
+from .core.resample import grid_shape_origin
 from .meter import Meter, status_text
 from .nets import store
 
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2 on wrong usage
+OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2 on wrong usage
 LOGGED_EVERY = 30.0  # seconds between two lines of progress where no terminal shows a bar
 SHOWN_AT_FIRST = 0.01  # share of the voxels inside the contour that ChimeraX opens a map with
 
@@ -38,20 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{card.name} {card.version}: {card.summary}")
             return OK
         _check_usage(parser, args)
-        _run(args)
+        return OK if _run(args) else FAILED
     except (MapError, DeviceError, store.WeightsError) as error:
         print(f"superem: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return FAILED
     except KeyboardInterrupt:
         print("superem: interrupted; no file is left half written", file=sys.stderr)
         return INTERRUPTED
-    return OK
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="superem", usage=f"python -m {__package__} INPUT.mrc OUTPUT.mrc [options]   (--help lists them)",
-        description="Super-resolve a cryo-EM map.", epilog=provenance.CAUTION)
+        description="Super-resolve a cryo-EM map.",
+        epilog=f"{provenance.CAUTION} Exit code: 0 if every file was written, 1 if not, 2 for wrong options, 130 if interrupted.")
     add = parser.add_argument
     add("input", nargs="?", type=Path, metavar="INPUT.mrc", help="map to work on: MRC or CCP4, also .gz")
     add("output", nargs="?", type=Path, metavar="OUTPUT.mrc", help="super-resolved map to write")
@@ -91,7 +96,7 @@ def _check_usage(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
             parser.error(f"the output's name must end in .mrc, unlike {path}")
     outputs = list(filter(None, (args.output, args.reliability, args.json)))
     resolved = [os.path.realpath(path) for path in (args.input, *outputs)]
-    if len(set(resolved)) < len(resolved):
+    if len(set(resolved)) < len(resolved) or any(_is_same(args.input, path) for path in outputs):
         parser.error("input, outputs and report must be different files")
     for path in outputs:
         if os.path.exists(path) and not args.overwrite:  # unlike Path.exists, also of a name that nobody may look at
@@ -99,47 +104,100 @@ def _check_usage(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
         _require_writable(path)
 
 
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether both names are of one file that exists: by a link, or where capitals and small letters are the same."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
 def _require_writable(path: Path) -> None:
     try:
-        if path.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
-        with tempfile.TemporaryFile(dir=path.parent):
+        if path.exists() and not path.is_file():
+            raise OSError(0, "it is a folder" if path.is_dir() else "it is no file")
+        with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
             pass
     except OSError as error:
         raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
 
 
-def _run(args: argparse.Namespace) -> None:
+def _require_space(paths: Sequence[Path], size: int) -> None:
+    """Refuse to begin if there is no room for maps of `size` bytes at `paths`, as far as the system tells: not of every quota."""
+    for path in paths:
+        folder = Path(os.path.realpath(path)).parent
+        disk, device = shutil.disk_usage(folder), folder.stat().st_dev
+        need = size * sum(Path(os.path.realpath(other)).parent.stat().st_dev == device for other in paths)
+        if 0 < disk.total and disk.free < need:  # some network folders tell nothing
+            raise MapError(f"{path} cannot be written: {need / 1e6:,.0f} MB are needed, but {disk.free / 1e6:,.0f} MB are free "
+                           f"in {folder}; free some, or choose another folder.")
+
+
+def _run(args: argparse.Namespace) -> bool:
+    """Do what was asked for; return whether every file was written where it was wanted."""
     choose(args.device)  # a device that is missing is known before the files are read
     model = store.load(args.model)
     density = read_mrc(args.input, args.voxel_size)
+    sha256 = provenance.file_sha256(args.input) if args.json else None  # now: the file may be gone or another one in the end
     name = args.input.name
     low, high = float(density.array.min()), float(density.array.max())
     if args.level is not None and (args.level <= low or args.level >= high):
         raise MapError(f"There is no contour at level {args.level:g}: the density of {name} lies between {low:g} and {high:g}.")
+    require_memory(density, args.grid)
+    shape = density.shape if args.grid == "input" else grid_shape_origin(density, 1.0)[0]
+    _require_space([path for path in (args.output, args.reliability) if path], 4 * math.prod(shape))
     with _progress(name) as meter:
         enhanced = predict.enhance(
             density, model, tiling=args.tiling, device=args.device, batch_size=args.batch_size,
             skip_empty=not args.no_skip, rotations=args.rotations, grid=args.grid,
             resolution=args.resolution, reliability=args.reliability is not None, progress=meter)
     report, result = enhanced.report, enhanced.density
-    levels = _matched_levels(density, result, args.level)
-    write_mrc(args.output, result, provenance.labels(report, name))
+    labels = provenance.labels(report, name)
+    output = _write(args.output, partial(write_mrc, density=result, labels=labels))
+    reliability = report_file = None
     if enhanced.reliability:
-        write_mrc(args.reliability, enhanced.reliability, [provenance.EXPECTED_Q, *provenance.labels(report, name)[1:]])
+        labels = [provenance.EXPECTED_Q, *labels[1:]]
+        reliability = _write(args.reliability, partial(write_mrc, density=enhanced.reliability, labels=labels))
+    levels = _matched_levels(density, result, args.level)
     if args.json:
-        _write_json(args.json, provenance.record(
-            report, input=str(args.input), input_sha256=provenance.file_sha256(args.input), output=str(args.output),
-            reliability=str(args.reliability) if args.reliability else None,
-            voxel_size=result.step, origin=result.origin, shape_zyx=result.shape, levels=levels))
+        record = provenance.record(
+            report, input=str(args.input), input_sha256=sha256, output=output and str(output),
+            reliability=reliability and str(reliability),
+            voxel_size=result.step, origin=result.origin, shape_zyx=result.shape, levels=levels)
+        report_file = _write(args.json, partial(_write_json, content=record))
     print(report.summary(), *report.notes)
     if report.doubt:
         print(report.doubt, file=sys.stderr)
     print(f"Level {levels['input_level']:.6g} of the input encloses {levels['input_volume']:,.0f} Å³; "
           f"level {levels['output_level']:.6g} of the output encloses {levels['output_volume']:,.0f} Å³.")
-    nz, ny, nx = result.shape
-    print(f"Wrote {args.output}: {nx} x {ny} x {nz} voxels of {' x '.join(f'{s:.4g}' for s in result.step)} Å. "
-          f"{provenance.CAUTION}")
+    if output:
+        nz, ny, nx = result.shape
+        print(f"Wrote {output}: {nx} x {ny} x {nz} voxels of {' x '.join(f'{s:.4g}' for s in result.step)} Å. "
+              f"{provenance.CAUTION}")
+    return (output, reliability, report_file) == (args.output, args.reliability, args.json)
+
+
+def _write(path: Path, write: Callable[[Path], None]) -> Path | None:
+    """Write a result to `path`, or else where it can be kept, and say so; return where it is, None if it is lost."""
+    try:
+        write(path)
+        return path
+    except MapError as error:
+        reason = str(error).rstrip(".")
+    for folder in (os.curdir, None):  # None: for temporary files
+        try:
+            kept = Path(tempfile.mkdtemp(prefix="superem-kept-", dir=folder)).absolute()
+        except OSError:
+            continue
+        try:
+            write(kept / path.name)
+        except MapError:
+            kept.rmdir()
+            continue
+        print(f"superem: {reason}; it is kept as {kept / path.name}.", file=sys.stderr)
+        return kept / path.name
+    print(f"superem: {reason}, and nowhere else could it be kept.", file=sys.stderr)
+    return None
 
 
 @contextmanager

@@ -203,15 +203,18 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
 def replaced(path: Path) -> Iterator[Path]:
     """Yield a name beside `path` to write to; the file gets the name `path` when it is whole, and is removed if it never is.
 
+    A link stays one: the file that it leads to is replaced.
+
     Raises
     ------
     MapError
         If the file cannot be written.
     """
-    part = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")  # no longer than a file's name may be
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")  # no longer than a file's name may be
     try:
         yield part
-        os.replace(part, path)
+        os.replace(part, target)
     except OSError as error:
         raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
     finally:

@@ -1,12 +1,22 @@
-"""Models and maps whose right answers are known."""
+"""Models and maps whose right answers are known, and the command line."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from superem.cli import main
 from superem.core.density import DensityMap
+from superem.core.mrc import write_mrc
+from superem.nets import build, store
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = {"widths": [8, 16], "depths": [1, 1]}  # of a small network
 
 # The same examples in every run: a run that fails can be repeated. Other ones: --hypothesis-profile=default
 settings.register_profile("repeatable", derandomize=True)
@@ -54,6 +64,70 @@ def centre_of_mass():
         return (positions(density) * weights).sum(axis=(0, 1, 2)) / weights.sum()
 
     return find
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Write a small network that starts as the identity."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    card = store.Card("tiny", "unet", OPTIONS, tile=32, margin=4, normalisation="robust", version="7",
+                      reliability=[[0, 0], [0.1, 0.7]])
+    store.save(path, build("unet", **OPTIONS), card)
+    return path
+
+
+@pytest.fixture
+def density(make_blob):
+    density = make_blob((28, 30, 33), (12.0, -6.0, 3.6), (1.2, 1.2, 1.2), (30, 11, 20), sigma=4)
+    density.array[density.array < 0.01] = 0
+    return density
+
+
+@pytest.fixture
+def folder(tmp_path, density):
+    """Return a folder with in.mrc in it."""
+    write_mrc(tmp_path / "in.mrc", density)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def start():
+    """Return what starts `python -m superem` in a folder."""
+
+    def process(folder, *arguments, **environment):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+        return subprocess.Popen([sys.executable, "-m", "superem", *map(str, arguments)], cwd=folder, env=environment,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return process
+
+
+@pytest.fixture(scope="session")
+def run(start):
+    """Return what gives exit code, standard output and standard error of a process that ends."""
+
+    def answer(folder, *arguments, **environment):
+        process = start(folder, *arguments, **environment)
+        out, err = process.communicate(timeout=120)
+        assert "Traceback" not in err, err
+        return process.returncode, out, err
+
+    return answer
+
+
+@pytest.fixture
+def call(folder, capsys, monkeypatch):
+    """Return what calls the entry point in `folder`, with the same answer as `run`."""
+    monkeypatch.chdir(folder)
+
+    def answer(*arguments):
+        try:
+            code = main([str(a) for a in arguments])
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return answer
 
 
 def positions(density):

@@ -3,85 +3,23 @@
 import gzip
 import hashlib
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
 import torch
-from superem.cli import main
 from superem.core.mrc import read_mrc, write_mrc
 from superem.core.resample import resample
-from superem.nets import build, store
-
-ROOT = Path(__file__).resolve().parents[2]
-OPTIONS = {"widths": [8, 16], "depths": [1, 1]}
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """Write a small network that starts as the identity."""
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    card = store.Card("tiny", "unet", OPTIONS, tile=32, margin=4, normalisation="robust", version="7",
-                      reliability=[[0, 0], [0.1, 0.7]])
-    store.save(path, build("unet", **OPTIONS), card)
-    return path
-
-
-@pytest.fixture
-def density(make_blob):
-    density = make_blob((28, 30, 33), (12.0, -6.0, 3.6), (1.2, 1.2, 1.2), (30, 11, 20), sigma=4)
-    density.array[density.array < 0.01] = 0
-    return density
-
-
-@pytest.fixture
-def folder(tmp_path, density):
-    """Return a folder with in.mrc in it."""
-    write_mrc(tmp_path / "in.mrc", density)
-    return tmp_path
-
-
-def start(folder, *arguments, **environment):
-    """`python -m superem` in `folder`."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.Popen([sys.executable, "-m", "superem", *map(str, arguments)], cwd=folder, env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def run(folder, *arguments, **environment):
-    """Exit code, standard output and standard error of a process that ends."""
-    process = start(folder, *arguments, **environment)
-    out, err = process.communicate(timeout=120)
-    assert "Traceback" not in err, err
-    return process.returncode, out, err
-
-
-@pytest.fixture
-def call(folder, capsys, monkeypatch):
-    """Return what calls the entry point in `folder`, with the same answer as `run`."""
-    monkeypatch.chdir(folder)
-
-    def answer(*arguments):
-        try:
-            code = main([str(a) for a in arguments])
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return answer
+from superem.nets import store
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_map_in_map_out(folder, density, weights):
+def test_map_in_map_out(folder, density, weights, run):
     code, out, err = run(folder, "in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--json", "run.json",
                          "--level", "0.3")
     assert code == 0, err
@@ -203,45 +141,6 @@ def test_wrong_usage_is_exit_code_2(folder, call, weights):
     assert (folder / "out.mrc").read_text() == "mine"
     assert call("in.mrc", "out.mrc", "--overwrite", "--model", weights, "--device", "cpu")[0] == 0
     assert read_mrc(folder / "out.mrc").step == (1, 1, 1)
-
-
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are bytes on Linux only")
-def test_names_and_terminals_that_know_no_unicode(folder, weights):
-    """An hour's work must not end in an error because its last line cannot be shown, or its name cannot be told."""
-    name = os.fsdecode("Karte Å ".encode() + b"\xff.mrc")
-    (folder / "in.mrc").rename(folder / name)
-    code, out, err = run(folder, name, "out.mrc", "--model", weights, "--json", "run.json", PYTHONIOENCODING="ascii")
-    assert code == 0 and "1 x 1 x 1 ?" in out, err
-    assert json.loads((folder / "run.json").read_text("utf-8"))["input"] == name
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
-def test_links(folder, call, weights):
-    """A link to the input is not overwritten as another file would be; one that leads nowhere is no file."""
-    (folder / "link.mrc").symlink_to("in.mrc")
-    (folder / "loop.mrc").symlink_to("loop.mrc")
-    assert call("in.mrc", "link.mrc", "--overwrite", "--model", weights)[0] == 2
-    code, _, err = call("loop.mrc", "out.mrc", "--model", weights)
-    assert code == 1 and "loop.mrc cannot be read" in err
-    assert call("link.mrc", "out.mrc", "--model", weights, "--device", "cpu")[0] == 0
-
-
-@pytest.mark.parametrize("sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_interrupted_leaves_nothing(folder, density, weights, sent, code):
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in tests that a shell runs in the background
-    rng = np.random.default_rng(0)
-    write_mrc(folder / "in.mrc", type(density)(rng.normal(size=(90, 90, 90))))  # half a minute's work
-    process = start(folder, "in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--tiling", "paper",
-                    "--no-skip")
-    seen = ""
-    while "tiles" not in seen:  # the work has begun
-        assert process.poll() is None, seen
-        seen += process.stderr.read(1)
-    process.send_signal(sent)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == code, err
-    assert "Traceback" not in err and names(folder) == ["in.mrc"]
 
 
 def test_version_and_models(call):

@@ -1,0 +1,150 @@
+"""The command line among real files, disks, logs and signals."""
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from superem.core import predict
+from superem.core.mrc import read_mrc, write_mrc
+from superem.core.resample import resample
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are bytes on Linux only")
+def test_names_and_terminals_that_know_no_unicode(folder, weights, run):
+    """An hour's work must not end in an error because its last line cannot be shown, or its name cannot be told."""
+    name = os.fsdecode("Karte Å ".encode() + b"\xff.mrc")
+    (folder / "in.mrc").rename(folder / name)
+    code, out, err = run(folder, name, "out.mrc", "--model", weights, "--json", "run.json", PYTHONIOENCODING="ascii")
+    assert code == 0 and "1 x 1 x 1 ?" in out, err
+    assert json.loads((folder / "run.json").read_text("utf-8"))["input"] == name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_links(folder, call, weights):
+    """A link to the input is not overwritten as another file would be; one that leads nowhere is no file."""
+    (folder / "link.mrc").symlink_to("in.mrc")
+    (folder / "loop.mrc").symlink_to("loop.mrc")
+    assert call("in.mrc", "link.mrc", "--overwrite", "--model", weights)[0] == 2
+    code, _, err = call("loop.mrc", "out.mrc", "--model", weights)
+    assert code == 1 and "loop.mrc cannot be read" in err
+    assert call("link.mrc", "out.mrc", "--model", weights, "--device", "cpu")[0] == 0
+    (folder / "second.mrc").hardlink_to(folder / "in.mrc")  # as a name in other letters is, on a Mac
+    assert call("in.mrc", "second.mrc", "--overwrite", "--model", weights)[0] == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_links_for_the_output(folder, call, weights):
+    """The file that a link leads to is written; what is neither file nor link to one is left alone."""
+    (folder / "scratch").mkdir()
+    (folder / "out.mrc").symlink_to("scratch/there.mrc")
+    for more in ((), ("--overwrite",)):
+        assert call("in.mrc", "out.mrc", "--model", weights, "--device", "cpu", *more)[0] == 0
+        assert (folder / "out.mrc").is_symlink() and read_mrc(folder / "scratch" / "there.mrc").step == (1, 1, 1)
+    assert names(folder / "scratch") == ["there.mrc"]
+    os.mkfifo(folder / "pipe")
+    code, _, err = call("in.mrc", "new.mrc", "--json", "pipe", "--overwrite", "--model", weights)
+    assert code == 1 and "it is no file" in err and (folder / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("sent, code", [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_interrupted_leaves_nothing(folder, density, weights, sent, code, start):
+    """Ctrl-C ends the process by the signal itself, or a shell's loop over maps would go on with the next one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in tests that a shell runs in the background
+    rng = np.random.default_rng(0)
+    write_mrc(folder / "in.mrc", type(density)(rng.normal(size=(90, 90, 90))))  # half a minute's work
+    process = start(folder, "in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--tiling", "paper",
+                    "--no-skip")
+    seen = ""
+    while "tiles" not in seen:  # the work has begun
+        assert process.poll() is None, seen
+        seen += process.stderr.read(1)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert "Traceback" not in err and names(folder) == ["in.mrc"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk to write to is a device of Linux")
+def test_log_that_cannot_be_written(folder, weights):
+    """A log on a full disk, or a pipe that nobody reads any more, costs the log and not the map."""
+    command = f"{sys.executable} -m superem in.mrc out.mrc --model {weights} --device cpu"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for streams in ("2>/dev/full", ">/dev/full", "2>&- >&-", "2>&1 | true"):
+        process = subprocess.run(["bash", "-c", f"{command} {streams}; exit $PIPESTATUS"], cwd=folder, env=environment,
+                                 timeout=120, capture_output=True, text=True)
+        assert process.returncode == 0 and "Error" not in process.stderr, process.stderr
+        assert read_mrc(folder / "out.mrc").step == (1, 1, 1), streams
+        (folder / "out.mrc").unlink()
+
+
+def test_no_room_for_the_result_is_told_before_the_work(folder, call, weights, monkeypatch):
+    """Both maps have to fit where both are to lie; a system that tells nothing of its disk is not asked."""
+    size = 4 * resample(read_mrc(folder / "in.mrc")).array.size
+
+    def disk(total, free):
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=total, free=free))
+
+    disk(100 * size, 3 * size // 2)
+    assert call("in.mrc", "out.mrc", "--model", weights, "--device", "cpu")[0] == 0
+    disk(0, 0)
+    assert call("in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--overwrite")[0] == 0
+    monkeypatch.setattr("superem.core.predict.enhance", None)
+    disk(100 * size, 3 * size // 2)
+    code, _, err = call("in.mrc", "new.mrc", "--model", weights, "--device", "cpu", "--reliability", "q.mrc")
+    assert code == 1 and "new.mrc cannot be written: " in err and " MB are free in " in err
+
+
+def test_disk_that_fills_up_during_the_work(folder, call, weights, tmp_path_factory, monkeypatch):
+    """What cannot be written where it was wanted is kept elsewhere; the rest is where it should be, and the level is told."""
+    temporary, here = tmp_path_factory.mktemp("temporary"), folder.resolve()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    replace, full = os.replace, {here}
+
+    def to_disk(source, target):
+        if any(folder in Path(target).parents and Path(target).name != "q.mrc" for folder in full):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", to_disk)
+    arguments = ("in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--reliability", "q.mrc", "--json", "run.json")
+    code, out, err = call(*arguments)
+    kept = sorted(temporary.glob("superem-kept-*/*"), key=lambda path: path.name)
+    assert [path.name for path in kept] == ["out.mrc", "run.json"] and code == 1
+    assert f"out.mrc cannot be written (No space left on device); it is kept as {kept[0]}." in err and str(kept[1]) in err
+    assert f"Wrote {kept[0]}" in out and "Level " in out and "Traceback" not in err
+    assert read_mrc(kept[0]).array.max() > 0.5 and json.loads(kept[1].read_text())["output"] == str(kept[0])
+    assert names(folder) == ["in.mrc", "q.mrc"]
+
+    full.add(temporary.resolve())
+    (folder / "q.mrc").unlink()
+    code, out, err = call(*arguments)
+    assert code == 1 and "nowhere else could it be kept" in err and "Wrote" not in out
+    assert names(folder) == ["in.mrc", "q.mrc"] and names(temporary) == sorted(path.parent.name for path in kept)
+
+
+def test_input_that_goes_away_during_the_work(folder, call, weights, monkeypatch):
+    """A temporary input may be gone in the end: its checksum is that of what was read."""
+    sha, enhance = hashlib.sha256((folder / "in.mrc").read_bytes()).hexdigest(), predict.enhance
+
+    def remove_and_enhance(*arguments, **more):
+        (folder / "in.mrc").unlink()
+        return enhance(*arguments, **more)
+
+    monkeypatch.setattr("superem.core.predict.enhance", remove_and_enhance)
+    assert call("in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--json", "run.json")[0] == 0
+    assert json.loads((folder / "run.json").read_text())["input_sha256"] == sha
