@@ -7,7 +7,8 @@
 The second form writes the same weights with another card: what is not given stays. `--validation` is the JSON that
 `python -m training.evaluate --json` writes: the card then holds the means that it printed. `--blur` says how a
 prediction is blurred by the resolution found or given (`core.sharpness`), `--reliability` what Q-score goes with how much local
-detail (`core.reliability`; `python -m training.reliability` prints it).
+detail (`core.reliability`; `python -m training.reliability` prints it), `--follow` how far a prediction's amplitudes at low
+frequencies follow its input's (`core.sharpness`).
 """
 
 from __future__ import annotations
@@ -101,9 +102,10 @@ def main() -> None:
     parser.add_argument("--rotations", type=int, help="orientations to average over, unless the user names a number (of a run 1)")
     parser.add_argument("--version")
     parser.add_argument("--blur", type=json.loads, help="JSON: [[resolution, sigma], ...], Å")
+    parser.add_argument("--follow", type=float, help="0 to 1")
     parser.add_argument("--reliability", type=json.loads, help="JSON: [[detail, Q-score], ...]")
     o = parser.parse_args()
-    keys = ("name", "summary", "tile", "margin", "rotations", "version", "blur", "reliability")
+    keys = ("name", "summary", "tile", "margin", "rotations", "version", "blur", "follow", "reliability")
     given = {k: getattr(o, k) for k in keys if getattr(o, k) is not None}
     if o.run and not (o.out and o.name):
         parser.error("--run needs --name and --out")

@@ -34,29 +34,31 @@ class Predictor:
     model : weights and card.
     cache : where raw predictions are kept, under the weights themselves: a file with another card predicts no more.
     tiling, rotations : as `enhance`: without `rotations`, as many as the card says.
-    blur : a table in place of the card's.
+    blur, follow : in place of the card's.
     """
 
     def __init__(self, model: store.Model, cache: Cache, tiling: str = "normal", rotations: int | None = None,
-                 blur: Blur | None = None) -> None:
+                 blur: Blur | None = None, follow: float | None = None) -> None:
         card = model.card
         self.blur = card.blur if blur is None else blur
-        self.model = replace(model, card=replace(card, blur=[]))
+        self.follow = card.follow if follow is None else follow
+        self.model = replace(model, card=replace(card, blur=[], follow=0))
         self.cache, self.tiling = cache, tiling
         self.rotations = predict.orientations(rotations, card)
         code = sys.modules[type(model.network).__module__]
         self._key = digest(SOURCE, source(code), weights_digest(model), tiling, self.rotations)
         #: Tells what predicts from what predicts otherwise, whatever else the file says.
-        self.identity = digest(weights_digest(model), self.rotations, self.blur)
+        self.identity = digest(weights_digest(model), self.rotations, self.blur, self.follow)
 
     def __call__(self, density: DensityMap, resolution: float | None = None) -> DensityMap:
         """The super-resolved map of one on the 1 Å grid; its resolution (Å) is found if it is not given."""
         key = digest(self._key, density.array, density.step)
         raw = self.cache.array(key, lambda: predict.enhance(
             density, self.model, tiling=self.tiling, rotations=self.rotations, device="cpu").density.array)
-        if self.blur:
+        if self.blur or self.follow:
             scale = normalise.NORMALISATIONS[self.model.card.normalisation](density.array)
-            raw = scale.restore(sharpness.limit(scale.apply(density.array), scale.apply(raw), self.blur, resolution)[0])
+            lr, sr = scale.apply(density.array), scale.apply(raw)
+            raw = scale.restore(sharpness.limit(lr, sr, self.blur, self.follow, resolution)[0])
         return DensityMap(raw, density.origin, density.step, density.rotation, f"{density.name} superem")
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -76,13 +77,14 @@ def read_samples(data: Path, ids: list[str] | None, weights: str, cache: Cache) 
 
 
 def _sample(case: Case, model: Model, normalisation: Callable[[np.ndarray], Scale], cache: Cache) -> Sample:
-    def predicted(array: np.ndarray, rotations: int | None = None, blur: list | None = None) -> np.ndarray:
-        predictor = Predictor(model, cache, rotations=rotations, blur=blur)
+    def predicted(array: np.ndarray, rotations: int | None = None, **filters: Any) -> np.ndarray:
+        predictor = Predictor(model, cache, rotations=rotations, **filters)
         return normalisation(array).apply(predictor(replace(case.density, array=array)).array)
 
     array = case.density.array
     reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
-    return Sample(case, reference, predicted, normalisation(array).apply(array), predicted(array, blur=[]), predicted(array))
+    lr, raw, sr = normalisation(array).apply(array), predicted(array, blur=[], follow=0), predicted(array)
+    return Sample(case, reference, predicted, lr, raw, sr)
 
 
 def filtered(array: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -127,7 +129,9 @@ def b_factor(x: Sample, b: float) -> np.ndarray:
 
 def variants() -> dict[str, Method]:
     """Method of each variant by its name."""
-    found: dict[str, Method] = {"as shipped": lambda x: x.sr, "not blurred": lambda x: x.raw}
+    found: dict[str, Method] = {"as shipped": lambda x: x.sr, "not filtered": lambda x: x.raw}
+    found |= {f"low frequencies that follow the input's by {w}":
+              partial(lambda x, w: x.predict(x.case.density.array, follow=w), w=w) for w in (0.0, 0.3, 0.9)}
     found |= {f"one blur for all, {sigma} Å": partial(lambda x, sigma: blur(x.raw, sigma), sigma=sigma)
               for sigma in (0.5, 0.7, 0.9)}
     found |= {f"input mixed in, {w:.0%}": partial(lambda x, w: (1 - w) * x.sr + w * x.lr, w=w) for w in (0.15, 0.3)}

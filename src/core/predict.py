@@ -153,7 +153,7 @@ def enhance(
             predicted, runner = work.run(model, other, batch_size, rotations)
             runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
-        predicted, found = limit(work.array, predicted, card.blur, resolution)
+        predicted, found = limit(work.array, predicted, card.blur, card.follow, resolution)
         run, skipped = work.counts
         del work
         maps = {"superem": scale.restore(predicted)}

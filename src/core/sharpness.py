@@ -1,16 +1,20 @@
-"""How sharp a super-resolved map may be: as sharp as what its input could tell, and no more.
+"""How sharp a super-resolved map may be, and how strong its low frequencies: as its input tells, and no more.
 
 A network adds detail wherever it sees a chance, also where the input carried no information. The shells in which
 input and prediction agree say how far the input's information reached; a model card says how strongly a
-prediction from such a map is to be blurred. A Gaussian changes no phase, so nothing moves and no FSC changes.
+prediction from such a map is to be blurred. At low frequencies, on the other hand, a map knows its amplitudes better than a
+network guesses them; a card says how far the prediction's follow them. Both are filters by frequency alone, which change no
+phase: nothing moves, and no FSC changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import irfftn, rfftn
+from scipy.ndimage import gaussian_filter1d
 
 #: Input and prediction agree in a shell if their Fourier shell correlation there is at least this.
 AGREEMENT = 0.8
@@ -18,6 +22,12 @@ AGREEMENT = 0.8
 SHELL = 0.0125
 #: Coarsest resolution that is looked at, Å: below it every shell of a molecule agrees.
 COARSEST = 20.0
+#: Shells (3 and 12: 29 and 6.4 Å) between which amplitudes follow the input's; on either side all change as at the last one.
+FOLLOWED = (3, 12)
+#: Standard deviation, shells, of the Gaussian that smooths how they change.
+SMOOTH = 4
+#: So far, Å, reaches a filter that is as smooth as that: four standard deviations of its Gaussian's transform.
+REACH = 4 / (2 * np.pi * SMOOTH * SHELL)
 
 
 def _frequencies(shape: tuple[int, ...], step: float) -> list[np.ndarray]:
@@ -26,38 +36,62 @@ def _frequencies(shape: tuple[int, ...], step: float) -> list[np.ndarray]:
     return [fz[:, None, None], fy[:, None], np.abs(fx[: shape[2] // 2 + 1])]
 
 
-def agreement_resolution(lr: np.ndarray, sr: np.ndarray, step: float = 1.0) -> float:
-    """Resolution (Å) down to which a map and its prediction agree.
+@dataclass(frozen=True)
+class Shells:
+    """A map and its prediction in Fourier shells of width `SHELL`.
 
-    Parameters
+    Attributes
     ----------
-    lr, sr
-        Input and prediction on the same grid, (nz, ny, nx), any units.
+    correlation
+        Fourier shell correlation of the two, (n,); 1 in a shell in which either is empty.
+    ratio
+        Amplitude of the map over that of the prediction, (n,); 1 in such a shell.
     step
         Voxel size, Å.
-
-    Returns
-    -------
-    float
-        Where their Fourier shell correlation first falls below `AGREEMENT` for two shells in a row; twice the
-        voxel size, if it never does.
     """
-    f, g = rfftn(lr.astype(np.float32, copy=False)), rfftn(sr.astype(np.float32, copy=False))
-    fz, fy, fx = _frequencies(lr.shape, step)
-    count = int(0.5 / step / SHELL)
-    cross, power_f, power_g = sums = np.zeros((3, count))
-    for z, a, b in zip(fz.ravel(), f, g, strict=True):  # plane by plane, so that no more than the transforms is held
-        shell = (np.sqrt(z**2 + fy**2 + fx**2) / SHELL).astype(np.int32).ravel()
-        for total, values in zip(sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2), strict=True):
-            total += np.bincount(shell, values.ravel(), count)[:count]
-    norm = np.sqrt(power_f * power_g)
-    curve = np.divide(cross, norm, out=np.ones(count), where=norm > 0)
-    low = curve < AGREEMENT
-    first = max(1, round(1 / COARSEST / SHELL))
-    for i in range(first, count - 1):
-        if low[i] and low[i + 1]:
-            return 1 / (i * SHELL)
-    return 2 * step
+
+    correlation: np.ndarray
+    ratio: np.ndarray
+    step: float
+
+    @classmethod
+    def of(cls, lr: np.ndarray, sr: np.ndarray, step: float = 1.0) -> Shells:
+        """Shells of input and prediction on the same grid, (nz, ny, nx), any units, of voxels of `step` Å."""
+        f, g = rfftn(lr.astype(np.float32, copy=False)), rfftn(sr.astype(np.float32, copy=False))
+        fz, fy, fx = _frequencies(lr.shape, step)
+        count = int(0.5 / step / SHELL)
+        cross, power_f, power_g = sums = np.zeros((3, count))
+        for z, a, b in zip(fz.ravel(), f, g, strict=True):  # plane by plane, so that no more than the transforms is held
+            shell = (np.sqrt(z**2 + fy**2 + fx**2) / SHELL).astype(np.int32).ravel()
+            for total, values in zip(sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2), strict=True):
+                total += np.bincount(shell, values.ravel(), count)[:count]
+        there = (power_f > 0) & (power_g > 0)
+        correlation = np.divide(cross, np.sqrt(power_f * power_g), out=np.ones(count), where=there)
+        return cls(correlation, np.sqrt(np.divide(power_f, power_g, out=np.ones(count), where=there)), step)
+
+    def agreement(self) -> float:
+        """Resolution (Å) down to which the two agree.
+
+        That is where their Fourier shell correlation first falls below `AGREEMENT` for two shells in a row; twice the voxel
+        size, if it never does.
+        """
+        low = self.correlation < AGREEMENT
+        first = max(1, round(1 / COARSEST / SHELL))
+        for i in range(first, len(low) - 1):
+            if low[i] and low[i + 1]:
+                return 1 / (i * SHELL)
+        return 2 * self.step
+
+    def gain(self, follow: float) -> np.ndarray:
+        """Factor for the prediction's amplitudes in every shell, (n,), 1 in the lowest.
+
+        `follow` is 0 where they are to stay, 1 where they are to become as the input's are between `FOLLOWED`, but for what
+        smoothing leaves out.
+        """
+        first, last = FOLLOWED
+        rising = np.log(self.ratio[np.clip(np.arange(len(self.ratio)), first, last)])
+        rising = gaussian_filter1d(rising, SMOOTH, mode="nearest")
+        return np.exp(follow * (rising - rising[0]))
 
 
 def blur_for(resolution: float, table: Sequence[Sequence[float]]) -> float:
@@ -70,39 +104,53 @@ def blur_for(resolution: float, table: Sequence[Sequence[float]]) -> float:
 
 def blur(array: np.ndarray, sigma: float, step: float = 1.0) -> np.ndarray:
     """Array (nz, ny, nx) blurred by a Gaussian of `sigma` Å, float32; what lies outside of the box counts as zero."""
-    if sigma <= 0:
-        return array
-    margin = int(np.ceil(4 * sigma / step))
+    return array if sigma <= 0 else _filtered(array, sigma, None, step)
+
+
+def _filtered(array: np.ndarray, sigma: float, gain: np.ndarray | None, step: float) -> np.ndarray:
+    """Array blurred by a Gaussian of `sigma` Å, its amplitudes multiplied by a gain for every shell."""
+    margin = int(np.ceil(max(4 * sigma, 0 if gain is None else REACH) / step))
     shape = tuple(n + 2 * margin for n in array.shape)
     spectrum = rfftn(np.pad(array, margin))
-    for frequency in _frequencies(shape, step):  # a Gaussian is one along each axis
+    frequencies = _frequencies(shape, step)
+    for frequency in frequencies:  # a Gaussian is one along each axis
         spectrum *= np.exp(-2 * (np.pi * sigma * frequency) ** 2)
+    if gain is not None:
+        fz, fy, fx = frequencies
+        centres = (np.arange(len(gain)) + 0.5) * SHELL
+        for z, plane in zip(fz.ravel(), spectrum, strict=True):
+            plane *= np.interp(np.sqrt(z**2 + fy**2 + fx**2), centres, gain).astype(np.float32)
     inner = tuple(slice(margin, margin + n) for n in array.shape)
     return irfftn(spectrum, shape)[inner].astype(np.float32)
 
 
 def limit(
-    lr: np.ndarray, sr: np.ndarray, table: Sequence[Sequence[float]], resolution: float | None = None, step: float = 1.0
+    lr: np.ndarray, sr: np.ndarray, table: Sequence[Sequence[float]], follow: float = 0.0, resolution: float | None = None,
+    step: float = 1.0,
 ) -> tuple[np.ndarray, float | None]:
-    """Blur a prediction as far as a card's table asks.
+    """Blur a prediction as far as a card's table asks, and let its low frequencies follow its input's as far as the card asks.
 
     Parameters
     ----------
     lr, sr
         Input and prediction in network units on the same grid, (nz, ny, nx).
     table
-        (resolution, sigma) pairs, Å, as for `blur_for`; an empty one leaves the prediction as it is.
+        (resolution, sigma) pairs, Å, as for `blur_for`; an empty one blurs nothing.
+    follow
+        As for `Shells.gain`.
     resolution
-        Of the input, Å; found by `agreement_resolution` if it is not given.
+        Of the input, Å; found by `Shells.agreement` if it is not given.
     step
         Voxel size, Å.
 
     Returns
     -------
     tuple
-        The prediction, blurred, and the resolution that was given or found, None for an empty table.
+        The prediction, filtered, and the resolution that was given or found, None for an empty table.
     """
-    if not table:
+    if not table and not follow:
         return sr, None
-    found = resolution or agreement_resolution(lr, sr, step)
-    return blur(sr, blur_for(found, table), step), found
+    shells = Shells.of(lr, sr, step)
+    found = (resolution or shells.agreement()) if table else None
+    sigma = blur_for(found, table) if found else 0.0
+    return _filtered(sr, sigma, shells.gain(follow) if follow else None, step), found

@@ -49,6 +49,8 @@ class Card:
         Orientations that predictions are averaged over, unless the user names a number: one of `core.runner.ROTATION_COUNTS`.
     blur
         (resolution, sigma) pairs, Å: how a prediction is blurred, by what its input could tell (`core.sharpness`).
+    follow
+        How far, from 0 to 1, its amplitudes at low frequencies follow those of its input (`core.sharpness`).
     reliability
         (local detail, Q-score) pairs, network units: what Q-score to expect where (`core.reliability`); empty if unknown.
     summary
@@ -68,6 +70,7 @@ class Card:
     summary: str = ""
     rotations: int = 1
     blur: list[list[float]] = field(default_factory=list)
+    follow: float = 0.0
     reliability: list[list[float]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     validation: dict[str, Any] = field(default_factory=dict)
@@ -167,6 +170,8 @@ def load(name_or_path: str = DEFAULT) -> Model:
         raise WeightsError(f'{path} needs a normalisation "{card.normalisation}" that this version does not have.')
     if not 0 <= 2 * card.margin < card.tile:
         raise WeightsError(f"{path} asks for tiles of {card.tile} voxels with a margin of {card.margin}: none would be left.")
+    if not 0 <= card.follow <= 1:
+        raise WeightsError(f"{path} lets amplitudes follow the input's by {card.follow}, which is not between 0 and 1.")
     if card.rotations not in ROTATION_COUNTS:
         raise WeightsError(f"{path} asks for {card.rotations} orientations, which this version does not have.")
     try:

@@ -33,10 +33,10 @@ def one_thread():
 def make_model():
     """Return what makes a model of any network: the fields of `nets.store.Model` that the core uses."""
 
-    def make(network=None, tile=32, margin=4, normalisation="robust", blur=(), reliability=(), rotations=1):
+    def make(network=None, tile=32, margin=4, normalisation="robust", blur=(), reliability=(), rotations=1, follow=0.0):
         card = SimpleNamespace(
             name="test", tile=tile, margin=margin, normalisation=normalisation, blur=blur, reliability=reliability,
-            rotations=rotations)
+            rotations=rotations, follow=follow)
         return SimpleNamespace(network=network or torch.nn.Identity(), card=card, sha256="0" * 64)
 
     return make

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from superem.core.sharpness import agreement_resolution, blur, blur_for, limit
+from superem.core.sharpness import FOLLOWED, SHELL, Shells, blur, blur_for, limit
 
 
 def low_pass(array, resolution):
@@ -18,8 +18,8 @@ def test_agreement_ends_where_common_detail_ends(resolution):
     rng = np.random.default_rng(0)
     common, one, other = (rng.standard_normal((48, 40, 44)) for _ in range(3))
     a, b = (low_pass(common, resolution) + x - low_pass(x, resolution) for x in (one, other))
-    assert agreement_resolution(a, b) == pytest.approx(resolution, rel=0.08)
-    assert agreement_resolution(a, a) == 2.0
+    assert Shells.of(a, b).agreement() == pytest.approx(resolution, rel=0.08)
+    assert Shells.of(a, a).agreement() == 2.0
 
 
 def test_agreement_does_not_depend_on_scale_or_sharpening():
@@ -27,7 +27,7 @@ def test_agreement_does_not_depend_on_scale_or_sharpening():
     rng = np.random.default_rng(1)
     a = low_pass(rng.standard_normal((40, 40, 40)), 3) + 0.05 * rng.standard_normal((40, 40, 40))
     b = a + 0.2 * rng.standard_normal(a.shape)
-    assert agreement_resolution(a, b) == agreement_resolution(7 * ndimage.gaussian_filter(a, 0.8, mode="wrap"), b)
+    assert Shells.of(a, b).agreement() == Shells.of(7 * ndimage.gaussian_filter(a, 0.8, mode="wrap"), b).agreement()
 
 
 def test_blur_is_a_gaussian_and_leaves_no_wrap_around():
@@ -50,11 +50,55 @@ def test_limit_finds_what_it_is_not_told_and_blurs_by_it():
     a = np.random.default_rng(3).standard_normal((32, 32, 32)).astype(np.float32)
     b = a + 0.5 * np.random.default_rng(4).standard_normal(a.shape).astype(np.float32)
     table = [[2.0, 0.4], [6.0, 1.2]]
-    told, resolution = limit(a, b, table, 4.0)
+    told, resolution = limit(a, b, table, resolution=4.0)
     assert resolution == 4.0
     assert np.array_equal(told, blur(b, 0.8))
     found, resolution = limit(a, b, table)
-    assert resolution == agreement_resolution(a, b)
+    assert resolution == Shells.of(a, b).agreement()
     assert np.array_equal(found, blur(b, blur_for(resolution, table)))
     same, resolution = limit(a, b, [])
     assert same is b and resolution is None
+
+
+def tilted(array):
+    """Array with its amplitudes changed by a smooth filter: by a third up at 0.05 1/Å, and by a third down at 0.15."""
+    s = np.sqrt(sum(f**2 for f in np.meshgrid(*[np.fft.fftfreq(n) for n in array.shape], indexing="ij")))
+    return np.fft.ifftn(np.fft.fftn(array) * (1 + np.cos(np.pi * np.clip((s - 0.05) / 0.1, 0, 1)) / 3)).real
+
+
+def test_low_frequencies_follow_the_input():
+    """Amplitudes of a prediction that fall where the input's do not are brought back as far as is asked for; phases stay."""
+    truth = np.random.default_rng(5).standard_normal((72, 64, 68)).astype(np.float32)
+    predicted = tilted(truth).astype(np.float32)
+
+    def slope(array):
+        ratio = Shells.of(truth, array).ratio
+        return np.log(ratio[FOLLOWED[1]] / ratio[FOLLOWED[0]])
+
+    none, half, whole = (limit(truth, predicted, [], follow)[0] for follow in (0, 0.5, 1))
+    assert none is predicted and slope(none) > 0.6
+    assert slope(half) == pytest.approx(slope(none) * (1 - 0.5 * 0.7), rel=0.15)  # smoothing leaves out a third
+    assert slope(whole) == pytest.approx(slope(none) * (1 - 0.7), rel=0.3)
+    assert Shells.of(predicted, half).correlation[1:].min() > 0.98
+
+
+def test_following_leaves_an_identity_and_its_scale_alone():
+    """A prediction that is its input, times anything, stays as it is; in an empty shell there is nothing to follow."""
+    a = np.random.default_rng(6).standard_normal((40, 44, 36)).astype(np.float32)
+    np.testing.assert_allclose(limit(a, 3 * a, [], 1.0)[0], 3 * a, atol=1e-4)
+    bare = np.zeros_like(a)
+    bare[20, 22, 18] = 1
+    same, _ = limit(a, np.zeros_like(a), [], 1.0)
+    assert np.isfinite(same).all() and np.isfinite(limit(bare, a, [], 1.0)[0]).all()
+
+
+def test_following_ends_with_the_box():
+    """What lies at one face of the box does not turn up at the other."""
+    spot = np.zeros((60, 60, 60), np.float32)
+    spot[2, 30, 30] = 1
+    changed = limit(tilted(spot), spot, [], 1.0)[0]
+    assert np.abs(changed - spot)[:10].max() > 1e-3 > 20 * np.abs(changed[-10:]).max()
+
+
+def test_followed_shells_are_those_of_low_frequency():
+    assert FOLLOWED[0] * SHELL < 1 / 20 < 1 / 8 < FOLLOWED[1] * SHELL < 1 / 6
