@@ -7,6 +7,7 @@ import pytest
 
 from training import degrade, simulate
 from training.density import SIGMA_PER_RESOLUTION, gaussian_density, hr_resolution
+from training.structures import Atoms
 
 
 def shell_correlation(a, b):
@@ -80,71 +81,6 @@ def test_hr_lies_where_lr_does(atoms):
         peaks.append(np.array(np.unravel_index(np.argmax(cross), cross.shape)) - len(lr) // 2)
     assert np.abs(peaks).max() <= 1
     np.testing.assert_array_equal(np.median(peaks, axis=0), 0)
-
-
-def test_real_pairs_lie_on_each_other_in_every_orientation(atoms):
-    """A map drawn in a random orientation still lies on its model, turned likewise."""
-    from scipy import ndimage
-    from superem.core.density import DensityMap
-
-    from training import pairs
-
-    step, origin = (1.3, 1.3, 1.3), (-30.0, -28.0, -31.0)
-    array = gaussian_density(atoms.coordinates, atoms.weights, (46, 46, 46), 1.1, origin, step)
-    density = DensityMap(array, origin, step)
-    real = pairs.RealMap(density, ndimage.spline_filter(array, output=np.float32), atoms, 3.0, "test")
-    for seed in range(3):
-        pair = pairs.draw(np.random.default_rng(seed), real, n=56)
-        lr, hr = pair.lr.astype(np.float32), pair.hr.astype(np.float32)
-        cross = np.fft.irfftn(np.fft.rfftn(lr) * np.fft.rfftn(hr).conj(), s=lr.shape)
-        assert np.unravel_index(np.argmax(cross), cross.shape) == (0, 0, 0)
-        assert np.corrcoef(lr.ravel(), hr.ravel())[0, 1] > 0.6
-        assert pair.trusted[hr > 0.5].min() == 255
-        assert (pair.trusted[hr < 0.01] == 255).mean() > 0.8  # where neither map nor model has anything
-    assert pairs.draw(np.random.default_rng(0), replace(real, resolution=2.0), n=56).resolution >= 2.8
-
-
-def test_a_map_that_is_too_good_is_made_coarser():
-    """One of 2 Å ends at 2.8 Å or before, in every draw."""
-    from training import pairs
-
-    white = np.random.default_rng(0).standard_normal((32, 32, 32)).astype(np.float32)
-    q = np.sqrt(simulate.frequencies(32)[0])
-    for seed in range(8):
-        lr, resolution = pairs._degrade(np.random.default_rng(seed), white, 2.0, 32)
-        spectrum = np.abs(np.fft.rfftn(lr))
-        assert resolution >= 2.8 and spectrum[q > 0.48].max() < 1e-3 * spectrum.max()
-
-
-def test_unmodelled_density_is_not_trusted(atoms):
-    """A blob as strong as the molecule, 12 Å beyond its last atom, of which no model says whether it is right."""
-    from scipy import ndimage
-    from superem.core.density import DensityMap
-
-    from training import pairs
-
-    away = np.array([atoms.coordinates[:, 0].max() + 12, 0, 0])
-    more = np.concatenate([atoms.coordinates, away + np.random.default_rng(1).normal(0, 2.5, (200, 3))])
-    array = gaussian_density(more, np.full(len(more), 7.0), (64, 64, 80), 1.5, (-32.0, -32.0, -32.0))
-    density = DensityMap(array, (-32.0, -32.0, -32.0))
-    real = pairs.RealMap(density, ndimage.spline_filter(array, output=np.float32), atoms, 3.0, "test")
-    pair = pairs.draw(np.random.default_rng(0), real, n=80)
-    doubted = pair.trusted == 0
-    assert doubted.sum() > 300 and pair.hr[doubted].max() < 0.1
-    assert pair.lr[doubted].astype(float).mean() > 0.3
-
-
-def test_every_protein_is_drawn_as_often_as_any_other(atoms, monkeypatch):
-    """However many maps there are of it."""
-    from training import pairs
-
-    drawn = []
-    pair = simulate.Pair(np.ones((12, 12, 12)), np.ones((12, 12, 12)), None, 3.0)
-    monkeypatch.setattr(pairs, "draw", lambda rng, real: drawn.append(real.group) or pair)
-    maps = {n: pairs.RealMap(None, None, atoms, 3.0, g) for n, g in (("a", "A"), ("b", "A"), ("c", "A"), ("d", "D"))}
-    for _ in zip(range(400), pairs.stream(np.random.default_rng(0), maps)):  # noqa: B905
-        pass
-    assert drawn.count("D") / len(drawn) == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_tenth_of_pairs_hold_no_molecule(atoms, monkeypatch):
@@ -293,6 +229,56 @@ def test_displaced_solvent_is_blurred_as_the_molecule_is():
     assert one[0, 0, 0] == pytest.approx(two[0, 0, 0]) and 0 < one[0, 0, 0].real <= 0.2 * ball.sum()
     shell = np.abs(q2 - 1 / 25) < 1e-3
     np.testing.assert_allclose(np.abs(two[shell]), np.exp(-2 * q2[shell] / 0.04) * np.abs(one[shell]), rtol=1e-3, atol=1e-6)
+
+
+def test_the_ends_of_acidic_side_chains_are_weak(monkeypatch):
+    """They lose most of their density or all of it, whatever else is drawn; the rest of the molecule loses nothing."""
+    rng = np.random.default_rng(0)
+    xyz = np.concatenate([rng.normal(0, 4, (300, 3)) + (18, 32, 32), rng.normal(0, 3, (80, 3)) + (48, 32, 32)])
+    plain = Atoms(xyz, np.full(380, 6.0), np.full(380, 30.0), np.zeros(380, int), np.repeat([0, 1], [300, 80]))
+    acidic = replace(plain, side=2 * plain.side)
+    monkeypatch.setattr(degrade, "smooth_field", lambda rng, n, length: np.zeros((n, n, n), np.float32))
+    q2, left = degrade.frequencies(64)[0], []
+    for seed in range(12):
+        one, two = (np.fft.irfftn(degrade.signal(np.random.default_rng(seed), xyz, a, 64, 3.5, 0.5, 50.0, q2)[0])
+                    for a in (plain, acidic))
+        np.testing.assert_allclose(two[..., :31], one[..., :31], atol=0.02 * one.max())
+        left.append(two[..., 40:].sum() / one[..., 40:].sum())
+    assert -0.1 <= min(left) < 0.1 and 0.5 < max(left) <= 0.8
+
+
+def test_solvent_is_taken_from_the_map(atoms, monkeypatch):
+    """One that is much denser than the molecule makes a hole of it."""
+    monkeypatch.setattr(degrade, "mask", lambda rng, xyz, voxel, atoms, molecule: (np.ones_like(molecule), False))
+    monkeypatch.setattr(degrade, "solvent", lambda rng, molecule, b, q2: np.fft.rfftn(100 * molecule))
+    for seed in range(3):
+        pair = simulate.simulate(np.random.default_rng(seed), atoms)
+        assert np.corrcoef(pair.lr.ravel().astype(float), pair.hr.ravel() > 0.05)[0, 1] < 0  # without it 0.5 to 0.7
+
+
+def test_voxels_are_as_large_as_those_of_deposited_maps(atoms, monkeypatch):
+    """From 0.6 to 1.8 Å, and never too large for the resolution; the map holds no frequency that they cannot."""
+    def signal(rng, xyz, atoms, n, *_):
+        return np.zeros((n, n, n // 2 + 1), np.complex64), np.zeros(len(xyz), bool)
+
+    def deposit(rng, spectrum, molecule, d, raw_b, left, q2, held):
+        drawn.append((d, degrade.frequencies(len(molecule))[1][held].max(), len(molecule)))
+        return np.zeros_like(molecule)
+
+    def crop(rng, density, mask, tight, voxel_size):
+        sizes.append(voxel_size)
+        return np.random.default_rng(0).random(density.shape)
+
+    drawn, sizes = [], []
+    monkeypatch.setattr(degrade, "misplace", lambda rng, xyz, *_: xyz)
+    for stand_in in (signal, deposit, crop):
+        monkeypatch.setattr(degrade, stand_in.__name__, stand_in)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        simulate.simulate(rng, atoms, largest=56)
+    assert 0.6 <= min(sizes) < 0.7 and 1.65 < max(sizes) <= 1.8 and len(sizes) > 50
+    for size, (d, highest, n) in zip(sizes, drawn, strict=True):
+        assert size <= d / 2.3 and highest == pytest.approx(min(0.5, 1 / (2 * size)), abs=1 / n)
 
 
 def test_a_shelf_of_noise_goes_on_where_little_was_sharpened(atoms):

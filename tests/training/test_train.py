@@ -189,6 +189,31 @@ def test_tilings_are_compared_with_a_dense_one(tmp_path):
     assert max(error for _, error, _ in rows) < 1e-4
 
 
+def test_tilings_are_timed_on_all_tiles(monkeypatch):
+    """Of a map that is empty for the most part, too: what is skipped costs no time."""
+    from superem.core.density import DensityMap
+    from superem.nets import build
+
+    from training import tiling
+
+    reports = []
+
+    def enhance(*arguments, **options):
+        done = tiling_enhance(*arguments, **options)
+        reports.append(done.report)
+        return done
+
+    tiling_enhance = tiling.enhance
+    monkeypatch.setattr(tiling, "enhance", enhance)
+    card = store.Card("same", "unet", {"widths": [8], "depths": [0]}, 16, 4, "robust")
+    array = np.zeros((40, 40, 72), np.float32)
+    array[12:28, 12:28, 12:28] = ndimage.gaussian_filter(np.random.default_rng(0).random((16, 16, 16)), 1)
+    density, model = DensityMap(array), store.Model(build("unet", **card.options).eval(), card, "0")
+    assert tiling_enhance(density, model, device="cpu").report.tiles_skipped
+    tiling.compare(density, model)
+    assert len(reports) > 2 and not any(report.tiles_skipped for report in reports)
+
+
 def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, filled_pool):
     """SIGTERM ends the sitting after the step it is in, with all saved; a fork begins with the average of it."""
     command, environment = trainer(filled_pool, "--report", "1")
@@ -203,6 +228,17 @@ def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, filled_pool):
     assert fork.returncode == 0, fork.stderr
     card = export(tmp_path / "fork" / "runs" / "tiny", tmp_path / "tiny.safetensors", name="tiny", tile=32, margin=4)
     assert card.training["steps"] == state["step"] + 1
+
+
+def test_side_chains_and_their_acidic_ends_are_told_from_the_main_chain(tmp_path):
+    """Aspartate and glutamate lose their carboxylates to the beam; asparagine keeps its amide; DNA has no side chains."""
+    residues = {"ASP": "N CA C O CB CG OD1 OD2", "GLU": "N CA C O CB CG CD OE1 OE2", "ASN": "N CA C O CB CG OD1 ND2",
+                "DA": "P O5' C1' N9"}
+    lines = [f"ATOM  {0:5d} {name:>4s} {residue:>3s} A{number:4d}    {10 + number:8.3f}{0:8.3f}{0:8.3f}  1.00 20.00"
+             f"           {name[0]}" for number, (residue, names) in enumerate(residues.items(), 1) for name in names.split()]
+    (tmp_path / "a.pdb").write_text("\n".join(lines) + "\n")
+    assert structures.read_atoms(tmp_path / "a.pdb").side.tolist() == [
+        0, 0, 0, 0, 1, 2, 2, 2, 0, 0, 0, 0, 1, 1, 2, 2, 2, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
 
 
 def test_the_cache_of_structures_is_renewed_with_their_list(tmp_path, atoms):
