@@ -215,6 +215,7 @@ class CompareBox(QGroupBox):
 
     @staticmethod
     def _set_quietly(slider: QSlider, place: int) -> None:
+        slider.findChild(QTimer).stop()  # a move that has not settled yet would do so at this place
         slider.blockSignals(True)
         slider.setValue(place)
         slider.blockSignals(False)

@@ -292,6 +292,20 @@ def test_slider_held_still_settles_when_let_go(tool, result, monkeypatch, name):
     assert commands
 
 
+def test_flip_soon_after_a_move_of_blend(tool, result, monkeypatch):
+    """The move, by a key or the wheel, does not settle after Flip, which shows one map alone."""
+    from chimerax.superem.panel.compare import Pair
+    from chimerax.superem.panel.comparebox import SETTLE
+
+    commands = []
+    monkeypatch.setattr(Pair, "_run", lambda _pair, command: commands.append(command))
+    tool.compare.blend.setValue(60)
+    tool.compare.flip.click()
+    rest = time.monotonic() + 1.5 * SETTLE / 1000
+    assert wait(tool.session, lambda: time.monotonic() > rest)
+    assert [command.split()[0] for command in commands] == ["hide"]
+
+
 def test_levels_that_differ_are_brought_together_by_dragging(tool):
     """Both contours enclose what the panel says, from the first move of the slider on."""
     from chimerax.superem.volumes import contoured_volume, density_of
