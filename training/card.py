@@ -185,9 +185,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     out = options.out or options.weights.with_suffix(".md")
     outcome = json.loads(options.evaluation.read_text())
-    if "groups" not in outcome:  # of an evaluation from before they were kept
-        listed = {row["id"]: row["group"] for row in rows(IDS / "maps.csv")}
-        outcome["groups"] = {name: listed[name] for name in outcome["maps"]}
+    if "groups" not in outcome:
+        raise SystemExit(f"{options.evaluation} does not say which protein each map is of: run training.evaluate anew.")
     model = load(str(options.weights))
     predictor = Predictor(model, Cache(options.cache), outcome["tiling"], outcome["rotations"])
     outcome = only(outcome, label_of(predictor, outcome), model.card.name)

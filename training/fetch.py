@@ -14,12 +14,7 @@ import argparse
 import csv
 import gzip
 import os
-import time
-import urllib.error
-import urllib.request
-import zlib
 from collections.abc import Callable
-from http.client import HTTPException
 from pathlib import Path
 
 import gemmi
@@ -29,6 +24,7 @@ from superem.core.mrc import read_mrc, write_mrc
 
 from .command import as_command
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
+from .download import FetchError, RefusedError, UnreachableError, download
 from .metrics.grid import distance_to_atoms, pearson
 from .structures import read_atoms
 
@@ -40,19 +36,13 @@ MARGIN = 8.0
 COMPARED = 3.0
 #: Below this correlation the model does not lie on the map.
 ASTRAY = 0.2
+#: So many refusals in a row are meant for all entries.
+REFUSALS = 3
 #: A structure with so much more or less atoms than the one trained on is named.
 CHANGED = 0.2
 MAP_COLUMNS = ("id", "emdb", "pdb", "resolution", "shape_zyx", "voxel", "group", "split", "cc_mask", "note")
 STRUCTURE_COLUMNS = ("set", "name", "chains", "atoms", "b_min", "b_max")
 Row = dict[str, str]
-
-
-class FetchError(RuntimeError):
-    """One entry could not be had; the message is one clear sentence."""
-
-
-class UnreachableError(FetchError):
-    """The archive does not answer: there is no point in asking for the next entry."""
 
 
 def pdb_url(archive: str, pdb: str) -> str:
@@ -63,71 +53,6 @@ def pdb_url(archive: str, pdb: str) -> str:
 def emdb_url(archive: str, emdb: str) -> str:
     """Address of an entry's primary map."""
     return f"{archive}/emdb/structures/{emdb}/map/{emdb.lower().replace('-', '_')}.map.gz"
-
-
-def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path:
-    """Download a .gz file to `path` unless it is there; each new attempt goes on where the last one stopped.
-
-    Parameters
-    ----------
-    url, path
-        From where, to where. The file appears only when it is whole, by its length and its own checksum; until then it is
-        named `.part`.
-    attempts
-        How often to try; an answer that the file does not exist ends the tries.
-    wait
-        Seconds before the second attempt, twice as many before each further one.
-
-    Raises
-    ------
-    FetchError
-        If the archive has no such file, or what it sends is damaged, or all attempts failed.
-    """
-    if path.exists():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    for attempt in range(attempts):
-        if attempt:
-            time.sleep(wait * 2 ** (attempt - 1))
-        have = part.stat().st_size if part.exists() else 0
-        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                goes_on = answer.status == 206
-                length = answer.headers.get("Content-Length")
-                expected = int(length) + (have if goes_on else 0) if length else None
-                with open(part, "ab" if goes_on else "wb") as out:
-                    while block := answer.read(1 << 20):
-                        out.write(block)
-            if expected is not None and part.stat().st_size != expected:
-                reason = "the transfer was cut off"
-            elif _whole(part):
-                os.replace(part, path)
-                return path
-            else:  # a page of a proxy, or the entry was revised between two sittings
-                part.unlink()
-                reason = "what arrives is no whole .gz file"
-        except urllib.error.HTTPError as error:
-            if error.code in (403, 404, 410):
-                raise FetchError(f"The archive has no file {url}; the entry may have been superseded.") from None
-            if error.code == 416:  # what is there is not the beginning of what the archive has
-                part.unlink()
-            reason = f"the archive answered {error.code}"
-        except (OSError, HTTPException) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
-    raise UnreachableError(f"{url} could not be downloaded in {attempts} attempts: {reason}.")
-
-
-def _whole(path: Path) -> bool:
-    """Whether a .gz file can be read to its end, where its checksum is."""
-    try:
-        with gzip.open(path) as file:
-            while file.read(1 << 22):
-                pass
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        return False
-    return True
 
 
 def read_entry(path: Path, chains: str) -> gemmi.Structure:
@@ -251,24 +176,34 @@ def fetch_all(rows: list[Row], index: Path, key: tuple[str, ...], columns: tuple
     """Fetch what `index` (a csv file) does not list yet, one after the other; how many failed.
 
     The index is rewritten after each, so that the command can be stopped at any time.
+
+    Raises
+    ------
+    UnreachableError
+        If the archive does not answer, or refuses one entry after the other.
     """
     done: dict[tuple[str, ...], Row] = {}
     if index.exists():
         with open(index, newline="") as lines:
             done = {tuple(r[k] for k in key): r for r in csv.DictReader(lines)}
-    failed = 0
+    failed = refused = 0
     for row in rows:
         name = tuple(row[k] for k in key)
         if name in done:
+            refused = 0  # so that a second run does not take the few that the first lacked for all
             continue
         try:
             done[name] = one(row)
         except UnreachableError:
             raise
         except FetchError as error:
+            refused = refused + 1 if isinstance(error, RefusedError) else 0
+            if refused == REFUSALS:
+                raise UnreachableError(str(error)) from None
             print(error)
             failed += 1
             continue
+        refused = 0
         print(f"{' '.join(name)}: done")
         index.parent.mkdir(parents=True, exist_ok=True)
         part = index.with_suffix(".part")

@@ -70,9 +70,9 @@ def archive(tmp_path):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append((self.path, self.headers.get("Range")))
-            data = files.get(self.path)
-            if data is None:
-                self.send_error(404)
+            data = files.get(self.path, 404)
+            if isinstance(data, int):  # an answer without a file
+                self.send_error(data)
                 return
             begin = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if "whole files only" not in files else None
             rest = data[int(begin[1]) :] if begin else data
@@ -198,9 +198,29 @@ def test_an_entry_that_is_gone_is_one_sentence_and_the_rest_goes_on(archive, lis
     assert (tmp_path / "data/structures/PDownB/1tst.pdb.gz").exists()
 
 
+def test_a_refusal_is_not_taken_for_a_missing_entry(archive, lists, tmp_path, capsys):
+    """It is told as what it is, and the rest goes on; several in a row mean that no entry is to be had."""
+    url, asked, _, files = archive
+    rows = [f"PDownB,{n}xyz,{n}XYZ,A,10" for n in range(1, 6)]
+    files |= {f"/pdb/data/structures/divided/mmCIF/xy/{n}xyz.cif.gz": 403 for n in range(1, 6)}
+    command = ["--out", str(tmp_path / "data"), "--archive", url, "--structures"]
+    lists([*rows[:2], "PDownB,1tst,1TST,A,160", *rows[2:4]])
+    with pytest.raises(SystemExit, match="4 of the entries could not be had"):
+        fetch.main(command)
+    said = capsys.readouterr().out
+    assert said.count("The archive refused") == 4 and "1xyz.cif.gz (403)" in said and "has no file" not in said
+    assert len(asked) == 5
+    with pytest.raises(SystemExit, match="4 of the entries could not be had"):  # no matter that one is there already
+        fetch.main(command)
+    lists(rows)
+    with pytest.raises(SystemExit, match=r"refused .*3xyz.cif.gz \(403\).*run the command again to go on"):
+        fetch.main(command)
+    assert len(asked) == 5 + 4 + 3
+
+
 def test_an_archive_that_does_not_answer_ends_the_command(lists, tmp_path, monkeypatch):
     """After its attempts, with one sentence that says how to go on."""
-    monkeypatch.setattr(fetch.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     lists(["PDownB,1tst,1TST,A,160"])
     with pytest.raises(SystemExit, match="in 4 attempts: .*run the command again to go on"):
         fetch.main(["--out", str(tmp_path / "data"), "--archive", "http://127.0.0.1:9", "--structures"])
@@ -209,7 +229,7 @@ def test_an_archive_that_does_not_answer_ends_the_command(lists, tmp_path, monke
 @pytest.mark.parametrize("what", ["cif.gz", "map.gz"])
 def test_what_is_damaged_does_not_stay(archive, lists, tmp_path, monkeypatch, what):
     """Half a file, or a proxy's page in place of one, is never taken for an entry; the next run fetches it anew."""
-    monkeypatch.setattr(fetch.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     url, _, _, files = archive
     address = next(k for k in files if k.endswith(what))
     whole = files[address]
