@@ -128,6 +128,30 @@ class DeviceArg(StringArg):
         return device, logged, rest
 
 
+class NumberedMapsArg(MapsArg):
+    """Maps by their numbers; what else is typed there, a file's name or a word, is answered by how to name one."""
+
+    @classmethod
+    def parse(cls, text: str, session: Any) -> tuple[list[Any], str, str]:
+        """Return the maps, the text as it is to be logged, and what follows."""
+        try:
+            return super().parse(text, session)
+        except AnnotationError as error:
+            raise AnnotationError("Name maps by their numbers, as in 'superem #1' or 'superem #1,3'", error.offset) from error
+
+
+class StepArg(MapStepArg):
+    """Every how many voxels, the same or different along the three axes."""
+
+    @staticmethod
+    def parse(text: str, session: Any) -> tuple[tuple[int, int, int], str, str]:
+        """Return the steps, the text as it is to be logged, and what follows."""
+        steps, logged, rest = MapStepArg.parse(text, session)
+        if min(steps) < 1:  # by which ChimeraX would divide
+            raise AnnotationError("Must be greater than or equal to 1")
+        return steps, logged, rest
+
+
 class ModelArg(FileNameArg):
     """A network; its name is read as a path is, backslashes and all."""
 
@@ -141,7 +165,7 @@ def _one_of(values: Any, **options: Any) -> EnumOf:
 
 
 superem_desc = CmdDesc(
-    required=[("volumes", MapsArg)],
+    required=[("volumes", NumberedMapsArg)],
     keyword=[
         ("device", DeviceArg()),
         ("model", ModelArg()),
@@ -152,7 +176,7 @@ superem_desc = CmdDesc(
         ("resolution", Bounded(FloatArg, min=RESOLUTIONS[0], max=RESOLUTIONS[1])),
         ("reliability", BoolArg),
         ("subregion", MapRegionArg),
-        ("step", MapStepArg),
+        ("step", StepArg),
         ("model_id", ModelIdArg),
         ("hide_maps", BoolArg),
         ("block", BoolArg),

@@ -92,7 +92,7 @@ def read(request: Request) -> tuple[DensityMap, DensityMap]:
     part = volumes.density_of(volume, step, request.subregion)
     check(part)
     seen = volumes.density_of(volume, step, volumes.region_with_context(volume, step, request.subregion))
-    return part, part if seen.shape == part.shape else seen
+    return part, part if seen.shape == part.shape else replace(seen, name=part.name)
 
 
 def announce(session: Any) -> None:

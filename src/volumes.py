@@ -45,14 +45,30 @@ def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap
     region = volume.subregion(step, subregion)
     first, _, ijk_step = volume.step_aligned_region(region)
     matrix = volume.region_matrix(region)
-    data = volume.data
+    data, name = volume.data, label(volume) + _part(step, subregion)
+    if not matrix.size:
+        size = " x ".join(map(str, data.size))
+        raise MapError(f"{name} has no voxels: the map has {size}, which are counted from zero.")
     return DensityMap(
         np.array(matrix, np.float32),
         origin=_three(data.ijk_to_xyz(first)),
         step=_three(np.multiply(data.step, ijk_step)),
         rotation=np.array(data.rotation, float),
-        name=label(volume),
+        name=name,
     )
+
+
+def _part(step: Any, subregion: Any) -> str:
+    """Return what tells a part of a map from the whole, as it was asked for."""
+    words = []
+    if not isinstance(subregion, str):
+        words.append(f"subregion {','.join(str(i) for corner in subregion for i in corner)}")
+    elif subregion != "all":
+        words.append(f"subregion {subregion}")
+    steps = np.broadcast_to(step, 3)
+    if steps.max() > 1:
+        words.append(f"step {','.join(map(str, steps)) if np.ptp(steps) else steps[0]}")
+    return f" ({', '.join(words)})" if words else ""
 
 
 def region_with_context(volume: Any, step: Any, subregion: Any) -> Any:

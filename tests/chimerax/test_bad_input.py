@@ -37,6 +37,27 @@ def test_nothing_open(refused):
     assert "needs a map" in refused("superem #1")
 
 
+@pytest.mark.parametrize("words", ["", " blobs", " 1", " stop", " #1,#2"])
+def test_maps_that_are_not_named_by_number(refused, volume, words):
+    """A name, a word that is no command, or nothing at all."""
+    assert "as in 'superem #1'" in refused(f"superem{words}")
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ("step 0", "Must be greater than or equal to 1"), ("step 1,-2,1", "Must be greater than or equal to 1"),
+    ("step 40", "(step 40) has a voxel size of 48"), ("step 1,1,20", "(step 1,1,20) has a voxel size"),
+    ("subregion 90,1,1,95,9,9", "(subregion 90,1,1,95,9,9) has no voxels: the map has 44 x 36 x 40"),
+    ("subregion 0,0,0,3,3,3", "(subregion 0,0,0,3,3,3) has the same density"),
+    ("subregion 1,1,1,9,9,1 step 2", "(subregion 1,1,1,9,9,1, step 2)"),
+])
+def test_part_that_cannot_be_worked_on(refused, session, options, words):
+    """The sentence speaks of the part, not of the map, with which nothing is wrong."""
+    array = blobs()
+    array[:5, :5, :5] = 0
+    add_map(session, array)
+    assert words in refused(f"superem #1 {options}")
+
+
 @pytest.mark.parametrize(("attribute", "words"), [("channel", "one channel"), ("time", "one map of a series")])
 def test_one_of_many(refused, session, attribute, words):
     """A channel of a color image and a time of a series, and the advice works."""
