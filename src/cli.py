@@ -18,9 +18,9 @@ import numpy as np
 from tqdm import tqdm
 
 from . import provenance
-from .core import predict, tiles
+from .core import limits, predict, tiles
 from .core.density import DensityMap, MapError
-from .core.devices import DeviceError, choose
+from .core.devices import DeviceError, choose, import_torch
 from .core.levels import level_for_surface, surface_volume
 from .core.memory import require_memory
 from .core.mrc import read_mrc, replaced, write_mrc
@@ -133,8 +133,17 @@ def _require_space(paths: Sequence[Path], size: int) -> None:
                            f"in {folder}; free some, or choose another folder.")
 
 
+def _keep_to_processors() -> None:
+    """Start no more threads than the job may have processors for: all would be stopped together whenever its time is used up."""
+    allowed = limits.processors()
+    if allowed is not None:
+        torch = import_torch()
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), int(allowed))))
+
+
 def _run(args: argparse.Namespace) -> bool:
     """Do what was asked for; return whether every file was written where it was wanted."""
+    _keep_to_processors()
     choose(args.device)  # a device that is missing is known before the files are read
     model = store.load(args.model)
     density = read_mrc(args.input, args.voxel_size)

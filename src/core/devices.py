@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from . import limits
+
 #: What is asked of pip, as in bundle_info.xml, which says why.
 TORCH = "torch>=2.2,<2.13"
 
@@ -153,5 +155,6 @@ def free_memory() -> int | None:
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+                free, allowed = int(line.split()[1]) * 1024, limits.memory()
+                return free if allowed is None else min(free, allowed)
     return None

@@ -143,6 +143,18 @@ def test_wrong_usage_is_exit_code_2(folder, call, weights):
     assert read_mrc(folder / "out.mrc").step == (1, 1, 1)
 
 
+def test_threads_are_those_that_the_job_may_have(call, weights, monkeypatch):
+    """A container may allow the time of fewer processors than it shows; nobody gets more threads than were asked for."""
+    try:
+        for allowed, asked, used in [(2.5, 8, 2), (0.4, 8, 1), (16, 3, 3)]:
+            torch.set_num_threads(asked)
+            monkeypatch.setattr("superem.core.limits.processors", lambda: allowed)  # noqa: B023
+            out = call("in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--overwrite")[1]
+            assert re.search(r"on CPU, (\d+) thread", out)[1] == str(used)
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_version_and_models(call):
     code, out, _ = call("--version")
     assert code == 0 and out.startswith("SuperEM ")

@@ -1,0 +1,66 @@
+"""Limits of control groups, in folders as both versions of them lay them out."""
+
+import pytest
+from superem.core import devices, limits
+
+
+@pytest.fixture
+def lay(tmp_path, monkeypatch):
+    """Return what lays out groups: a process's own line, and files by their names."""
+
+    def files(own, contents):
+        (tmp_path / "own").write_text(own + "\n")
+        monkeypatch.setattr(limits, "OWN", tmp_path / "own")
+        monkeypatch.setattr(limits, "GROUPS", tmp_path / "groups")
+        for name, text in contents.items():
+            path = tmp_path / "groups" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    return files
+
+
+def test_second_version(lay):
+    """The tightest of the groups counts; cached files do not, files in memory do."""
+    lay("0::/queue/job", {
+        "queue/job/memory.max": "max\n", "queue/job/memory.current": "5000\n", "queue/memory.max": "10000\n",
+        "queue/memory.current": "7000\n", "memory.max": "50000", "memory.current": "8000",
+        "queue/memory.stat": "anon 3000\nfile 4000\nshmem 2000\ninactive_file 1500\nactive_file 500\n",
+        "queue/job/cpu.max": "150000 100000\n", "queue/cpu.max": "300000 100000\n"})
+    assert limits.memory() == 10000 - 7000 + 2000
+    assert limits.processors() == 1.5
+
+
+def test_first_version(lay):
+    """Each controller has folders of its own; the innermost ones are not to be seen in a container."""
+    lay("4:memory:/far/job\n2:cpu,cpuacct:/far/job\n1:name=systemd:/else", {
+        "memory/memory.limit_in_bytes": "9000", "memory/memory.usage_in_bytes": "6000",
+        "memory/memory.stat": "active_file 1\ninactive_file 1\ntotal_active_file 700\ntotal_inactive_file 300",
+        "cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"})
+    assert limits.memory() == 4000
+    assert limits.processors() == 4
+
+
+def test_no_limits(lay):
+    lay("0::/", {"memory.max": "max", "memory.current": "7", "cpu.max": "max 100000"})
+    assert limits.memory() is None and limits.processors() is None
+    lay("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"})
+    assert limits.processors() is None
+    limits.OWN.unlink()  # as on a Mac
+    assert limits.memory() is None and limits.processors() is None
+
+
+def test_a_group_that_is_over_its_limit_has_nothing_free(lay):
+    lay("0::/", {"memory.max": "1000", "memory.current": "1200"})
+    assert limits.memory() == 0
+
+
+@pytest.mark.skipif(devices.free_memory() is None, reason="this system tells nothing of its memory")
+def test_free_memory_is_no_more_than_a_job_may_take(monkeypatch):
+    whole = devices.free_memory()
+    monkeypatch.setattr(limits, "memory", lambda: 1000)
+    assert devices.free_memory() == 1000
+    monkeypatch.setattr(limits, "memory", lambda: 2**60)
+    assert devices.free_memory() > whole / 2
+    monkeypatch.setattr(limits, "memory", lambda: None)
+    assert devices.free_memory() > whole / 2
