@@ -71,19 +71,18 @@ class Pair:
         """Show one of both, opaque, and hide the other."""
         hidden = self.after if shown is self.before else self.before
         with self._colours_kept(0, 0):
-            self._run(f"hide #{hidden.id_string} models; show #{shown.id_string} models; "
-                      f"transparency {self.spec} 0 target s")
+            self._run(f"hide #!{hidden.id_string} models; {_show(shown)}; transparency {self.spec} 0 target s")
 
     def put_away(self) -> None:
         """Hide `after`, another result having taken its place."""
         if self.after.display:
-            self._run(f"hide #{self.after.id_string} models")
+            self._run(f"hide #!{self.after.id_string} models")
 
     def blend(self, percent: float) -> None:
         """Show both laid over each other: 0 is `before` alone, 100 `after` alone."""
         before, after = self.transparencies(percent)
         with self._colours_kept(before, after):
-            self._run(f"show {self.spec} models; transparency #{self.before.id_string} {before:.0f} target s; "
+            self._run(f"{self._show_both()}; transparency #{self.before.id_string} {before:.0f} target s; "
                       f"transparency #{self.after.id_string} {after:.0f} target s")
 
     def preview_blend(self, percent: float) -> None:
@@ -125,7 +124,7 @@ class Pair:
     def side_by_side(self) -> Apart:
         """Move `after` beside `before` on the screen."""
         with self._colours_kept(0, 0):
-            self._run(f"show {self.spec} models; transparency {self.spec} 0 target s")
+            self._run(f"{self._show_both()}; transparency {self.spec} 0 target s")
         about = _center_of_rotation(self.session.main_view)
         self._run(f"tile {self.spec} columns 2 spacingFactor 1.4 independentRotation false; "  # what colours a map moves along
                   f"cofr #{self.before.id_string}")
@@ -157,7 +156,8 @@ class Pair:
         """
         levels = [level_enclosing(density, volume, _level(v), NEAR)[0]
                   for v, density in zip(self.maps, self._densities(), strict=True)]
-        self._run("; ".join(f"volume #{v.id_string} level {level:.6g}" for v, level in zip(self.maps, levels, strict=True)))
+        self._run("; ".join(f"volume #{v.id_string} level {level:.6g}{' change surface' if v.image_shown else ''}"
+                            for v, level in zip(self.maps, levels, strict=True)))
 
     def preview_enclose(self, volume: float, now: tuple[float, float]) -> None:
         """Contour both maps, which enclose `now`, so that each encloses about `volume` Å³, quickly and without a command."""
@@ -172,6 +172,9 @@ class Pair:
         if overlap and np.allclose(before.rotation, after.rotation):
             before = crop(before, after)
         return before, after
+
+    def _show_both(self) -> str:
+        return "; ".join(map(_show, self.maps))
 
     def _run(self, command: str) -> None:
         run(self.session, command)
@@ -220,6 +223,16 @@ def _center_of_rotation(view: Any) -> str:
     """Return what a view turns about, as `cofr` has it."""
     methods = {"front center": "frontCenter", "center of view": "centerOfView"}
     return methods.get(view.center_of_rotation_method) or ",".join(f"{x:.6g}" for x in view.center_of_rotation)
+
+
+def _show(volume: Any) -> str:
+    """Return the command that shows a map as it was last shown.
+
+    Without the "!" its surface and its image would both be shown, where it has had both; what is hidden with both, by a
+    command of the user, needs that.
+    """
+    hidden = not any(m.display for m in volume.child_models())
+    return f"show #{'' if hidden else '!'}{volume.id_string} models"
 
 
 def volume_at(place: float, middle: float) -> float:

@@ -85,6 +85,31 @@ def test_flip(pair):
     assert (pair.before.display, pair.after.display) == (False, True)
 
 
+def test_flip_after_all_of_a_map_was_hidden(pair):
+    """`hide #2 models` hides the surface itself, too."""
+    from chimerax.core.commands import run
+
+    run(pair.session, f"hide {pair.spec} models")
+    for _ in pair.maps:
+        assert all(s.display for s in pair.flip().surfaces)
+
+
+def test_maps_that_were_images_are_contoured(pair):
+    """ChimeraX keeps the image, hidden: only the surfaces are shown, and the levels can be moved."""
+    for volume in pair.maps:
+        volume.set_display_style("image")
+        draw_frame(pair.session)
+        volume.set_display_style("surface")
+        draw_frame(pair.session)
+    pair.flip()
+    pair.flip()
+    pair.blend(50)
+    assert [(v.surface_shown, bool(v.image_shown)) for v in pair.maps] == 2 * [(True, False)]
+    pair.after._image.display = True  # both may be shown all the same
+    pair.enclose(900)
+    assert contoured(pair) == pytest.approx([900, 900], rel=0.01)
+
+
 def test_flip_after_blending_is_opaque(pair):
     """A map that is shown alone is not see-through."""
     pair.blend(60)
