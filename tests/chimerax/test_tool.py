@@ -93,7 +93,7 @@ def test_second_result_takes_the_place_of_the_first(tool, volume, result, monkey
     monkeypatch.setattr(Pair, "_run", lambda _pair, command: commands.append(command))  # `hide` is not in the library
     tool.run_button.click()
     assert wait(tool.session, lambda: not jobs(tool.session))
-    assert tool.compare.after.value is not result and commands == [f"hide #{result.id_string} models"]
+    assert tool.compare.after.value is not result and commands == [f"hide #!{result.id_string} models"]
     tool.form.map_menu.value = add_map(tool.session, name="other")
     tool.run_button.click()
     assert wait(tool.session, lambda: not jobs(tool.session))
