@@ -36,6 +36,11 @@ def _frequencies(shape: tuple[int, ...], step: float) -> list[np.ndarray]:
     return [fz[:, None, None], fy[:, None], np.abs(fx[: shape[2] // 2 + 1])]
 
 
+def _centres(count: int) -> np.ndarray:
+    """Frequencies in 1/Å of the middle of the first shells, (count,)."""
+    return (np.arange(count) + 0.5) * SHELL
+
+
 @dataclass(frozen=True)
 class Shells:
     """A map and its prediction in Fourier shells of width `SHELL`.
@@ -82,14 +87,15 @@ class Shells:
                 return 1 / (i * SHELL)
         return 2 * self.step
 
-    def gain(self, follow: float) -> np.ndarray:
-        """Factor for the prediction's amplitudes in every shell, (n,), 1 in the lowest.
+    def gain(self, follow: float, sigma: float = 0.0) -> np.ndarray:
+        """Factor for the amplitudes of the prediction, blurred by `sigma` Å, in every shell, (n,), 1 in the lowest.
 
         `follow` is 0 where they are to stay, 1 where they are to become as the input's are between `FOLLOWED`, but for what
         smoothing leaves out.
         """
         first, last = FOLLOWED
-        rising = np.log(self.ratio[np.clip(np.arange(len(self.ratio)), first, last)])
+        ratio = self.ratio * np.exp(2 * (np.pi * sigma * _centres(len(self.ratio))) ** 2)
+        rising = np.log(ratio[np.clip(np.arange(len(ratio)), first, last)])
         rising = gaussian_filter1d(rising, SMOOTH, mode="nearest")
         return np.exp(follow * (rising - rising[0]))
 
@@ -117,9 +123,8 @@ def _filtered(array: np.ndarray, sigma: float, gain: np.ndarray | None, step: fl
         spectrum *= np.exp(-2 * (np.pi * sigma * frequency) ** 2)
     if gain is not None:
         fz, fy, fx = frequencies
-        centres = (np.arange(len(gain)) + 0.5) * SHELL
         for z, plane in zip(fz.ravel(), spectrum, strict=True):
-            plane *= np.interp(np.sqrt(z**2 + fy**2 + fx**2), centres, gain).astype(np.float32)
+            plane *= np.interp(np.sqrt(z**2 + fy**2 + fx**2), _centres(len(gain)), gain).astype(np.float32)
     inner = tuple(slice(margin, margin + n) for n in array.shape)
     return irfftn(spectrum, shape)[inner].astype(np.float32)
 
@@ -153,4 +158,4 @@ def limit(
     shells = Shells.of(lr, sr, step)
     found = (resolution or shells.agreement()) if table else None
     sigma = blur_for(found, table) if found else 0.0
-    return _filtered(sr, sigma, shells.gain(follow) if follow else None, step), found
+    return _filtered(sr, sigma, shells.gain(follow, sigma) if follow else None, step), found
