@@ -136,7 +136,8 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
     lines = [
         f"{volumes.label(result)} of {volumes.label(source)}. {report.summary()}",
         *report.notes,
-        *(f"Level {old:.4g} became {new:.4g}: both enclose {volume:,.0f} Å³." for old, new, volume in levels),
+        *(f"Level {old:.4g} became {new:.4g}: " + (f"both enclose {volume:,.0f} Å³." if volume else
+          "each lies above all density of its map; lower them to see something.") for old, new, volume in levels),
         CAUTION,
     ]
     if enhanced.reliability:

@@ -76,6 +76,13 @@ def test_image_style(run, session, volume, weights):
         assert share[1] == pytest.approx(share[0], rel=0.02)
 
 
+def test_level_above_all_density(run, session, volume, weights):
+    """Nothing is shown of either map: the log says why."""
+    volume.set_parameters(surface_levels=[99])
+    run(f"superem #1 model {weights}")
+    assert "above all density" in session.log.text("note") and "enclose" not in session.log.text("note")
+
+
 @pytest.mark.parametrize("options", ["", "grid input", "subregion 3,2,1,24,26,30"])
 def test_reliability(run, session, volume, weights, options):
     """The result is coloured by a second map, hidden, of the Q-score to expect, a voxel wider all round; a new level, too."""
