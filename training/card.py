@@ -135,6 +135,7 @@ def facts(outcome: dict, model: Model) -> dict[str, str]:
         "parameters": f"{sum(p.numel() for p in model.network.parameters()) / 1e6:.1f} million",
         "turns": fill("network.md", {"count": count(card.rotations)}, "turned").strip() if card.rotations > 1 else "",
         "blur": fill("network.md", {"table": table}, "blurred" if card.blur else "unblurred").strip(),
+        "follow": fill("network.md", {"share": f"{100 * card.follow:.0f} %"}, "followed").strip() if card.follow else "",
         "trained": trained(card.training), "compute": compute(card.training),
         "data": fill("network.md", lists, "lists").strip() if data == SHIPPED_DATA else data, "maps": count(len(names)),
         "proteins": count(len(set(groups))) + (" proteins" if len(set(groups)) > 1 else " protein"),

@@ -92,6 +92,14 @@ def test_following_leaves_an_identity_and_its_scale_alone():
     assert np.isfinite(same).all() and np.isfinite(limit(bare, a, [], 1.0)[0]).all()
 
 
+def test_what_the_blur_takes_of_low_frequencies_is_given_back():
+    """The input is followed by the result, not by the prediction before it was blurred."""
+    a = np.random.default_rng(7).standard_normal((64, 60, 68)).astype(np.float32)
+    table = [[2.0, 1.2], [6.0, 1.2]]
+    plain, followed = (Shells.of(a, limit(a, a, table, follow)[0]).ratio[FOLLOWED[1]] for follow in (0, 1))
+    assert plain > 1.4 and 1 < followed < 1 + (plain - 1) / 2
+
+
 def test_following_ends_with_the_box():
     """What lies at one face of the box does not turn up at the other."""
     spot = np.zeros((60, 60, 60), np.float32)

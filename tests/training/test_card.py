@@ -170,7 +170,7 @@ def test_other_weights_are_refused(evaluated, tmp_path):
 
     arguments = ["--evaluation", str(evaluated / "evaluation.json"), "--out", str(tmp_path / "o.md"), "--cache", str(tmp_path)]
     card.main([*arguments, "--weights", saved(summary="other words", validation={"q": "0.5"})])
-    for other in ({"blur": []}, {"rotations": 1}):
+    for other in ({"blur": []}, {"follow": 0.5}, {"rotations": 1}):
         with pytest.raises(SystemExit, match="of other weights"):
             card.main([*arguments, "--weights", saved(**other)])
     with torch.no_grad():
