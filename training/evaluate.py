@@ -184,7 +184,7 @@ def command(options: argparse.Namespace, labels: list[str]) -> str:
         if value != parse(["--data", "."]).__dict__[option]:
             words.append(f"--{option.replace('_', '-')} {value}")
     words += ["--emgan DIR"] * bool(options.emgan) + ["--controls"] * options.controls + ["--fast"] * options.fast
-    return " ".join([*words, "--json build/evaluation.json"])
+    return " ".join([*words, f"--json build/{options.json.name if options.json else 'evaluation.json'}"])
 
 
 def say(text: str) -> None:

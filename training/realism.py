@@ -259,32 +259,18 @@ def measure(rng: np.random.Generator, samples: list[Sample], cubes: int) -> tupl
     return curves, {**whole, **dict(zip(STATISTICS, medians.T, strict=True))}, each
 
 
-def main() -> None:
-    """Measure both kinds, print the table and the classifier's accuracy, draw the plot."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with maps/ and structures/")
-    parser.add_argument("--out", type=Path, help="picture to write")
-    parser.add_argument("--count", type=int, default=160, help="simulated maps")
-    parser.add_argument("--cubes", type=int, default=24, help="cubes a simulated map; three times as many a deposited one")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    if options.count < 20:
-        parser.error("--count: at least 20 simulated maps are needed, since some stand in for the deposited ones")
-    rng = np.random.default_rng(options.seed)
-    real = deposited(options.data / "maps")
-    fake = simulated(rng, load_structures(options.data / "structures", Path("build/structures.npz")), options.count)
-    curves, medians, cubes = measure(rng, list(real.values()), 3 * options.cubes)
-    fake_curves, fake_medians, fake_cubes = measure(rng, fake, options.cubes)
-    groups, makers = ([getattr(s, name) for s in real.values()] for name in ("group", "maker"))
-    print(table({**curves, **medians}, {**fake_curves, **fake_medians}, groups))
-    if len(set(groups)) < 4:
-        raise SystemExit("The classifier and the picture need deposited maps of four proteins or more: half of them are told from"
-                         " the other half.")
+def tell_apart(rng: np.random.Generator, real: list[Sample], fake: list[Sample], cubes: list[np.ndarray],
+               fake_cubes: list[np.ndarray]) -> list[float]:
+    """Print how well the classifier tells the cubes of both kinds apart, what that means, and by what it does.
+
+    Returns its accuracy by all statistics: against all simulated maps, and against the masked ones.
+    """
+    groups, makers = ([getattr(s, name) for s in real] for name in ("group", "maker"))
     score, each, weights = accuracy(rng, cubes, fake_cubes, groups)
     masked_cubes = [c for c, sample in zip(fake_cubes, fake, strict=True) if sample.masked]
     print(f"\nClassifier, on proteins left out (50 % is a guess). {sum(map(len, cubes))} cubes of {len(real)} deposited maps of"
           f" {len(each)} proteins; {sum(map(len, fake_cubes))} cubes of {len(fake)} simulated maps, {len(masked_cubes)} of them"
-          f" masked, as {sum(s.masked for s in real.values())} of the deposited ones are.")
+          f" masked, as {sum(s.masked for s in real)} of the deposited ones are.")
     print(f"{'right, %':40s} all simulated, masked ones | the same, crops of the same maker left out too")
     shown = {}
     for name, family in FAMILIES.items():
@@ -304,11 +290,36 @@ def main() -> None:
     order = np.argsort(-np.abs(weights))
     print("What tells them apart most (+: larger in deposited maps): "
           + ", ".join(f"{STATISTICS[i]} {weights[i]:+.1f}" for i in order[:6]))
+    return shown["all statistics"][:2]
+
+
+def main() -> None:
+    """Measure both kinds, print the table and the classifier's accuracy, draw the plot."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with maps/ and structures/")
+    parser.add_argument("--out", type=Path, help="picture to write")
+    parser.add_argument("--count", type=int, default=160, help="simulated maps")
+    parser.add_argument("--cubes", type=int, default=24, help="cubes a simulated map; three times as many a deposited one")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.count < 20:
+        parser.error("--count: at least 20 simulated maps are needed, since some stand in for the deposited ones")
+    rng = np.random.default_rng(options.seed)
+    real = deposited(options.data / "maps")
+    fake = simulated(rng, load_structures(options.data / "structures", Path("build/structures.npz")), options.count)
+    curves, medians, cubes = measure(rng, list(real.values()), 3 * options.cubes)
+    fake_curves, fake_medians, fake_cubes = measure(rng, fake, options.cubes)
+    groups = [s.group for s in real.values()]
+    print(table({**curves, **medians}, {**fake_curves, **fake_medians}, groups))
+    if len(set(groups)) < 4:
+        raise SystemExit("The classifier and the picture need deposited maps of four proteins or more: half of them are told from"
+                         " the other half.")
+    scores = tell_apart(rng, list(real.values()), fake, cubes, fake_cubes)
     if options.out:
         from .realism_plot import draw  # matplotlib only where a picture is wanted
 
         resolutions = [s.resolution for s in real.values()]
-        draw(options.out, resolutions, (curves, medians), (fake_curves, fake_medians), shown["all statistics"][:2])
+        draw(options.out, resolutions, (curves, medians), (fake_curves, fake_medians), scores)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,8 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / "state.part"
         on = self.options.device
-        config["device"] = torch.cuda.get_device_name(on) if on.startswith("cuda") else f"{self.options.threads} CPU thread(s)"
+        threads = f"{self.options.threads} CPU thread{'s' * (self.options.threads > 1)}"
+        config["device"] = torch.cuda.get_device_name(on) if on.startswith("cuda") else threads
         own = {"step": self.step, "seconds": self.seconds, "before": self.before, "config": config}
         torch.save(state | own, partial)
         os.replace(partial, self.folder / "state.pt")

@@ -56,8 +56,8 @@ def test_mtriages_figures_are_of_all_maps_or_of_none(evaluated, tmp_path, monkey
 def test_maps_are_measured_alike_at_the_same_time(evaluated, tmp_path):
     """In processes of their own, in the list's order; all is written that one process writes."""
     evaluate(["--data", str(evaluated), "--models", str(evaluated / "small.safetensors"), "--fast", "--controls", "--jobs", "2",
-              "--cache", str(evaluated / "cache"), "--json", str(tmp_path / "two.json")])
-    assert (tmp_path / "two.json").read_text() == (evaluated / "evaluation.json").read_text()
+              "--cache", str(evaluated / "cache"), "--json", str(tmp_path / "evaluation.json")])
+    assert (tmp_path / "evaluation.json").read_text() == (evaluated / "evaluation.json").read_text()
 
 
 def test_a_process_that_is_ended_from_outside_is_told(monkeypatch):
@@ -75,7 +75,7 @@ def test_the_command_gives_the_same_maps_and_blurs(evaluated, tmp_path):
               "--blurs", "[]", table, "--cache", str(evaluated / "cache"), "--json", str(tmp_path / "new" / "a.json"),
               "--markdown", str(tmp_path / "newer" / "a.md")])
     outcome = json.loads((tmp_path / "new" / "a.json").read_text())
-    assert f"--models small --ids 6spe_r --blurs '[]' '{table}' --fast" in outcome["command"]
+    assert f"--models small --ids 6spe_r --blurs '[]' '{table}' --fast --json build/a.json" in outcome["command"]
     assert "small, blur 2 − input: 1 map |" in (tmp_path / "newer" / "a.md").read_text()
 
 

@@ -232,8 +232,11 @@ def test_scores_are_printed_beside_what_chance_gives(monkeypatch, capsys):
     # 75 % on deposited cubes by protein, 65 % on simulated ones
     monkeypatch.setattr(realism, "accuracy", lambda *_, **__: (0.7, kinds, np.ones(len(realism.STATISTICS))))
     monkeypatch.setattr(realism, "references", lambda *_: (np.linspace(0, 1, 21), np.linspace(0.4, 0.6, 21)))
-    monkeypatch.setattr("sys.argv", ["realism", "--data", "none", "--count", "20"])
+    drawn = []
+    monkeypatch.setattr("training.realism_plot.draw", lambda *given: drawn.append(given[-1]))
+    monkeypatch.setattr("sys.argv", ["realism", "--data", "none", "--count", "20", "--out", "a.png"])
     realism.main()
+    assert drawn == [[0.7, 0.7]]
     said = capsys.readouterr().out
     assert "deposited ones 50 % (5 to 95 %), half of the proteins against the other half 50 % (41 to 59 %)" in said
     assert "were not chosen on (7mjs, FrhA): 62 %" in said  # the mean of 60 % on these two and of 65 %

@@ -227,7 +227,7 @@ def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, filled_pool):
     fork = train(tmp_path / "fork", filled_pool, "--steps", "1", "--start-from", str(tmp_path / "runs/tiny/state.pt"))
     assert fork.returncode == 0, fork.stderr
     card = export(tmp_path / "fork" / "runs" / "tiny", tmp_path / "tiny.safetensors", name="tiny", tile=32, margin=4)
-    assert card.training["steps"] == state["step"] + 1
+    assert card.training["steps"] == state["step"] + 1 and card.training["device"] == "1 CPU thread"
 
 
 def test_side_chains_and_their_acidic_ends_are_told_from_the_main_chain(tmp_path):
