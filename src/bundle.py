@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chimerax.core.toolshed import BundleAPI
+from chimerax.core.triggerset import DEREGISTER
 
 TOOL_NAME = "SuperEM"
 
@@ -16,10 +17,13 @@ class _SuperEMBundle(BundleAPI):
     def initialize(session: Any, bi: Any) -> None:
         """See to results that session files bring back: whether the panel is open or not, maps of expected Q go with them."""
 
-        def restored(*_: Any) -> None:
-            from .expected_q import watch_if_any
-
+        def restored(*_: Any) -> str | None:
+            try:
+                from .expected_q import watch_if_any
+            except ModuleNotFoundError:  # the bundle was uninstalled meanwhile, which ChimeraX does not tell it
+                return DEREGISTER
             watch_if_any(session)
+            return None
 
         session.triggers.add_handler("end restore session", restored)
 

@@ -111,7 +111,7 @@ def older(wheel, folder):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pip's user folder lies elsewhere on Windows")
 def test_update_and_uninstall_leave_nothing(wheel, tmp_path):
-    """A second session, in its own process: install an older version, update it, uninstall; no file of ours is left."""
+    """A second session, in its own process: an update waits for the next start, and no file of ours is left by uninstalling."""
     code = """
 import sys
 from pathlib import Path
@@ -124,13 +124,21 @@ run(session, f"toolshed install {older} noDeps true")
 assert (site / "chimerax" / "superem" / "gone.py").exists()
 assert session.toolshed.find_bundle("ChimeraX-SuperEM", session.logger).version == "0.0.1"
 run(session, f"toolshed install {wheel} noDeps true")
+assert "must be restarted" in session.log.text("error")
+assert session.toolshed.find_bundle("ChimeraX-SuperEM", session.logger).version == "0.0.1"
+
+def uninstall():
+    run(session, "toolshed uninstall ChimeraX-SuperEM")
+    left = [str(path) for path in site.rglob("*") if path.is_file() and "superem" in str(path).lower()]
+    assert not left, left
+
+uninstall()
+run(session, f"toolshed install {wheel} noDeps true")
 assert session.toolshed.find_bundle("ChimeraX-SuperEM", session.logger).version == wheel.split("-")[-4]
-assert not (site / "chimerax" / "superem" / "gone.py").exists()
-run(session, f"toolshed install {wheel} noDeps true reinstall true")
 assert len(list(site.glob("ChimeraX_SuperEM-*.dist-info"))) == 1
-run(session, "toolshed uninstall ChimeraX-SuperEM")
-left = [str(path) for path in site.rglob("*") if path.is_file() and "superem" in str(path).lower()]
-assert not left, left
+uninstall()
+session.triggers.activate_trigger("end restore session", session)
+assert not session.log.text("bug"), session.log.text("bug")
 print("clean")
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code,
