@@ -198,12 +198,16 @@ class Apart:
         self.pair, self._about, self._session = pair, about, pair.session  # a map that is closed has no session
         self._offset: Any = None  # of `after` from `before` in Å, in the camera's axes
         self._place: Any = None  # of `after`, as it was left here
+        self._home: Any = None  # of `before`, while it is open
         self._handler = self._session.triggers.add_handler("new frame", self._follow)
 
     def end(self) -> None:
         """Lay both together again, as far as they are open."""
         self._handler.remove()
         off = f"tile off {self.pair.spec}; " if self.pair.usable else ""
+        after = self.pair.after
+        if not off and self._home is not None and not after.deleted:  # else it stays away from models that were in `before`
+            after.scene_position = self._home
         run(self._session, f"{off}cofr {self._about}")
 
     def _follow(self, *_: Any) -> None:
@@ -214,7 +218,8 @@ class Apart:
         if self._place is None or not after.scene_position.same(self._place, 0.01, 0.01):  # at first, or moved by the user
             between = after.scene_position * before.scene_position.inverse()
             self._offset = camera.inverse().transform_vector(between.translation())
-        self._place = translation(camera.transform_vector(self._offset)) * before.scene_position
+        self._home = before.scene_position
+        self._place = translation(camera.transform_vector(self._offset)) * self._home
         if not after.scene_position.same(self._place, 0.001, 0.001):
             after.scene_position = self._place
 

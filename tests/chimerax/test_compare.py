@@ -284,6 +284,22 @@ def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):
     apart._handler.remove()
 
 
+@pytest.mark.parametrize("closed", ["before", "after"])
+def test_one_map_is_closed_side_by_side(pair, monkeypatch, closed):
+    """The result goes back to where its input was."""
+    from chimerax.geometry import rotation, translation
+    from chimerax.superem.panel.compare import Apart
+
+    monkeypatch.setattr("chimerax.superem.panel.compare.run", lambda *_: None)
+    home = rotation((1, 0, 0), 20) * translation((3, 4, 5))
+    pair.before.position, pair.after.position = home, translation((80, 2, 0)) * home
+    apart = Apart(pair)
+    pair.session.triggers.activate_trigger("new frame", None)
+    pair.session.models.close([getattr(pair, closed)])
+    apart.end()
+    assert pair.after.deleted or pair.after.position.same(home)
+
+
 def test_usable(pair):
     """A pair needs two maps that are open and not the same."""
     from chimerax.superem.panel.compare import Pair
