@@ -32,7 +32,7 @@ def require_memory(density: DensityMap, grid: str = "1A") -> None:
     """
     nz, ny, nx = grid_shape_origin(density, 1.0)[0]
     require(main_memory(density, grid), f"{density.name} is {nx} x {ny} x {nz} voxels at 1 Å and", "check its voxel size, or "
-            "choose a subregion")
+            "work on a part of it")
 
 
 def require(need: int, subject: str, advice: str) -> None:

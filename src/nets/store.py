@@ -92,10 +92,11 @@ def save(path: str | Path, network: nn.Module, card: Card) -> None:
     Weights are stored as float16, whose rounding (0.05 %) is far below what training resolves, and computed
     with as float32.
     """
-    from safetensors.torch import save_file
+    from safetensors import torch
 
     state = {k: v.detach().cpu().half().contiguous() for k, v in network.state_dict().items()}
-    save_file(state, str(path), metadata={METADATA_KEY: json.dumps(asdict(card))})
+    # not by its save_file, which makes a file that nobody else may read
+    Path(path).write_bytes(torch.save(state, metadata={METADATA_KEY: json.dumps(asdict(card))}))
 
 
 def read_card(path: str | Path) -> Card:

@@ -33,6 +33,14 @@ def weights(tmp_path, card):
     return path, network
 
 
+def test_others_may_read_a_weights_file(weights):
+    """As any file that one writes: a group shares its weights."""
+    path, _ = weights
+    plain = path.with_name("plain")
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
 def test_a_file_rebuilds_its_network(weights, card):
     """Same card, same answers up to the rounding of float16, float32 in use, dropout off."""
     path, network = weights
