@@ -5,6 +5,11 @@ every bundle at once. `start_session()` boots it as the application does (`chime
 same Session, toolshed, map bundle and commands. Two things are stood in for, because the package leaves
 them out: `chimerax.core.nogui` (here: a UI that queues work for the main thread, as the application's event
 loop does) and the registration of the library's own commands, which carry no bundle metadata there.
+
+The Python modules of a later version can be laid over the package's: `src/bundles/NAME/src` of its source over `chimerax/NAME`,
+but for atomic, atomic_lib, pdb, pdb_lib and mmcif, which want their own compiled parts; `surface/_surface` compiled anew,
+`core/commands/_atomspec.py` made of its .peg by grako, `core/buildinfo.py` of its template, and psutil installed. The session
+starts, and tests/chimerax passes, so with 1.8, 1.9, 1.11 and the development version 1.12 of January 2026.
 """
 
 import atexit
@@ -38,6 +43,8 @@ def start_session() -> Any:
 
     session = Session("ChimeraX")
     sys.excepthook = sys.__excepthook__
+    if not hasattr(session, "ui"):  # from 1.11 on the application gives it one
+        session.ui = UI(session)
     session.scratch = home
     session.log = _recorder()
     session.logger.add_log(session.log)
@@ -113,6 +120,7 @@ def _prepare_imports() -> None:
         package.__path__ = [str(place) for place in places]
         sys.modules["chimerax"] = package
     nogui = types.ModuleType("chimerax.core.nogui")
+    nogui.escape = str  # type: ignore[attr-defined]  # what 1.11 takes for the text of `usage`
     nogui.UI = UI  # type: ignore[attr-defined]
     sys.modules["chimerax.core.nogui"] = nogui
 
@@ -135,13 +143,13 @@ def _register_library(session: Any) -> None:
     from chimerax.core.commands import toolshed as toolshed_commands
     from chimerax.map import volumecommand
     from chimerax.map_filter import vopcommand
-    from chimerax.std_commands import close, move, turn, usage
+    from chimerax.std_commands import close, move, turn, usage, view
     from chimerax.surface import colorcmds
 
     surface.bundle_api.initialize(session, None)
     volumecommand.register_volume_command(session.logger)
     vopcommand.register_volume_filtering_subcommands(session.logger)
-    for module in (close, move, turn, usage, toolshed_commands):
+    for module in (close, move, turn, usage, view, toolshed_commands):
         module.register_command(session.logger)
     colorcmds.register_color_subcommand("color sample", session.logger)
 

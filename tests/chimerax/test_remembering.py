@@ -78,8 +78,9 @@ def test_reliability_follows_a_result_of_a_session(window, volume, weights, tmp_
     tool = open_panel(window)
     save(window, path)
     tool.delete()
-    window.superem_moves.remove()  # as in a ChimeraX that was just started
-    del window.superem_moves
+    for handler in window.superem_expected_q:  # as in a ChimeraX that was just started
+        handler.remove()
+    del window.superem_expected_q
     open_session(window, path)
     again, = [t for t in window.tools.list() if t.display_name == "SuperEM"]
     result, expected = (next(m for m in window.models.list() if m.name == f"blobs superem{q}") for q in ("", " expected Q"))
