@@ -153,13 +153,15 @@ def enhance(
             predicted, runner = work.run(model, other, batch_size, rotations)
             runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
-        predicted, found = limit(work.array, predicted, card.blur, card.follow, resolution)
+        sharp, found = limit(work.array, predicted, card.blur, card.follow, resolution)
+        maps = {"superem": scale.restore(sharp)}
+        del sharp
+        if reliability:  # by what the network drew, not by what it follows
+            drawn, _ = limit(work.array, predicted, card.blur, resolution=found)
+            maps["superem expected Q"] = expected_q(drawn, card.reliability, small.step[0])
+            del drawn
         run, skipped = work.counts
-        del work
-        maps = {"superem": scale.restore(predicted)}
-        if reliability:
-            maps["superem expected Q"] = expected_q(predicted, card.reliability, small.step[0])
-        del predicted
+        del work, predicted
         result, *expected = (_placed(array, small, density, grid, suffix) for suffix, array in maps.items())
         if common:
             result.array[:] += common

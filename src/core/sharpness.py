@@ -3,8 +3,8 @@
 A network adds detail wherever it sees a chance, also where the input carried no information. The shells in which
 input and prediction agree say how far the input's information reached; a model card says how strongly a
 prediction from such a map is to be blurred. At low frequencies, on the other hand, a map knows its amplitudes better than a
-network guesses them; a card says how far the prediction's follow them. Both are filters by frequency alone, which change no
-phase: nothing moves, and no FSC changes.
+network guesses them; a card says how far the prediction's follow them. Both look at the molecule alone: noise around it, which
+the network takes away, is not to be agreed with, nor followed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import irfftn, rfftn
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 #: Input and prediction agree in a shell if their Fourier shell correlation there is at least this.
 AGREEMENT = 0.8
 #: Shells have this width, 1/Å.
 SHELL = 0.0125
-#: Coarsest resolution that is looked at, Å: below it every shell of a molecule agrees.
+#: Coarsest resolution that is looked at, Å: below it every shell of a molecule agrees. It is said where there is no molecule.
 COARSEST = 20.0
+#: Sigma (Å) of the Gaussian window in which a prediction's strength, its root mean square, is measured.
+WINDOW = 2.5
+#: Strength, network units, at which a molecule begins; at twice this one is inside.
+FAINT = 0.05
+#: Where a prediction is as strong as this nowhere, network units, there is no molecule: deposited maps reach it, boxes of noise
+#: alone do not (the maps of `training.evaluate --controls`).
+STANDS_OUT = 0.24
 #: Shells (3 and 12: 29 and 6.4 Å) between which amplitudes follow the input's; on either side all change as at the last one.
 FOLLOWED = (3, 12)
 #: Standard deviation, shells, of the Gaussian that smooths how they change.
@@ -60,9 +67,9 @@ class Shells:
     step: float
 
     @classmethod
-    def of(cls, lr: np.ndarray, sr: np.ndarray, step: float = 1.0) -> Shells:
-        """Shells of input and prediction on the same grid, (nz, ny, nx), any units, of voxels of `step` Å."""
-        f, g = rfftn(lr.astype(np.float32, copy=False)), rfftn(sr.astype(np.float32, copy=False))
+    def of(cls, lr: np.ndarray, sr: np.ndarray, step: float = 1.0, mask: np.ndarray | float = 1.0) -> Shells:
+        """Shells of input and prediction on the same grid, (nz, ny, nx), any units, of voxels of `step` Å, times a mask."""
+        f, g = (rfftn(np.multiply(x, mask, dtype=np.float32)) for x in (lr, sr))
         fz, fy, fx = _frequencies(lr.shape, step)
         count = int(0.5 / step / SHELL)
         cross, power_f, power_g = sums = np.zeros((3, count))
@@ -100,6 +107,17 @@ class Shells:
         return np.exp(follow * (rising - rising[0]))
 
 
+def molecule(sr: np.ndarray, step: float = 1.0) -> np.ndarray | None:
+    """Where a molecule is in a prediction (nz, ny, nx) in network units: 0 to 1, float32; None if there is none."""
+    strength = gaussian_filter(np.square(sr, dtype=np.float32), WINDOW / step)
+    np.sqrt(np.maximum(strength, 0, out=strength), out=strength)
+    if strength.max() < STANDS_OUT:
+        return None
+    strength /= FAINT
+    strength -= 1
+    return np.clip(strength, 0, 1, out=strength)
+
+
 def blur_for(resolution: float, table: Sequence[Sequence[float]]) -> float:
     """Sigma (Å) that a card's table of (resolution, sigma) pairs, by rising resolution, gives; 0 for an empty one."""
     if not table:
@@ -133,7 +151,9 @@ def limit(
     lr: np.ndarray, sr: np.ndarray, table: Sequence[Sequence[float]], follow: float = 0.0, resolution: float | None = None,
     step: float = 1.0,
 ) -> tuple[np.ndarray, float | None]:
-    """Blur a prediction as far as a card's table asks, and let its low frequencies follow its input's as far as the card asks.
+    """Blur a prediction by a card's table, and let its molecule's low frequencies follow the input's as the card asks.
+
+    Around the molecule, where there is nothing to be sharp, it is blurred as for the coarsest map.
 
     Parameters
     ----------
@@ -144,7 +164,7 @@ def limit(
     follow
         As for `Shells.gain`.
     resolution
-        Of the input, Å; found by `Shells.agreement` if it is not given.
+        Of the input, Å; found by `Shells.agreement` of the molecule if it is not given, `COARSEST` if there is none.
     step
         Voxel size, Å.
 
@@ -155,7 +175,15 @@ def limit(
     """
     if not table and not follow:
         return sr, None
-    shells = Shells.of(lr, sr, step)
-    found = (resolution or shells.agreement()) if table else None
+    mask = molecule(sr, step)
+    shells = None if mask is None else Shells.of(lr, sr, step, mask)
+    found = (resolution or (shells.agreement() if shells else COARSEST)) if table else None
     sigma = blur_for(found, table) if found else 0.0
-    return _filtered(sr, sigma, shells.gain(follow, sigma) if follow else None, step), found
+    if shells is None:
+        return blur(sr, sigma, step), found
+    around = blur(sr, blur_for(COARSEST, table), step)
+    result = _filtered(sr, sigma, shells.gain(follow, sigma), step) if follow else np.array(blur(sr, sigma, step))
+    result -= around
+    result *= mask
+    result += around
+    return result, found

@@ -51,7 +51,7 @@ def resident(key):
 
 def foretold_and_taken(tile, n, step, grid):
     options = {"depths": [2, 1, 1]}
-    card = Card("test", "unet", options, tile, 8, "robust", blur=[[3.0, 0.5]])
+    card = Card("test", "unet", options, tile, 8, "robust", blur=[[3.0, 0.5]], follow=0.5)
     array = np.zeros((n, n, n), np.float32)
     array[n // 2 - 4 : n // 2 + 4, 4:12, 4:12] = 1 + np.random.default_rng(0).random((8, 8, 8))
     before = resident("VmRSS")
