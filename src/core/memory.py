@@ -6,7 +6,7 @@ from .density import DensityMap, MapError
 from .devices import free_memory
 from .resample import SAME_STEP, grid_shape_origin
 
-AT_MOST = 6  # arrays of the size of the 1 Å map that are held at the worst moment, after the network has run (measured)
+AT_MOST = 8  # arrays of the size of the 1 Å map that are held at the worst moment, after the network has run (measured: 6.9)
 
 
 def main_memory(density: DensityMap, grid: str = "1A", network: int = 0) -> int:

@@ -73,6 +73,7 @@ print(json.dumps(foretold_and_taken(*json.loads(sys.argv[1]))))
     (32, 40, 1.0, "1A"),  # what the libraries hold on to decides
     (96, 80, 1.0, "1A"),  # the network's memory
     (48, 220, 0.7, "input"),  # the map's
+    (48, 340, 1.0, "1A"),  # the filters'
 ])
 def test_main_memory_is_foretold(case):
     """Never too little, in a process as users have it, and not beyond reason."""
@@ -84,8 +85,8 @@ def test_main_memory_is_foretold(case):
 
 
 def test_memory_grows_with_the_map_the_output_and_the_network():
-    assert main_memory(outline(100)) == 6 * 4 * 100**3
-    assert main_memory(outline(100), network=10**9) == 6 * 4 * 100**3 + 10**9
+    assert main_memory(outline(100)) == 8 * 4 * 100**3
+    assert main_memory(outline(100), network=10**9) == 8 * 4 * 100**3 + 10**9
     assert main_memory(outline(200, 0.5)) > main_memory(outline(101)) + 4 * 200**3 * 0.9
     assert main_memory(outline(200, 0.5), "input") > main_memory(outline(200, 0.5))
 

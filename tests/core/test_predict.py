@@ -365,7 +365,7 @@ def test_it_works_on_another_thread(make_model):
 def test_map_that_cannot_fit_is_refused_before_it_is_tried(make_model, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 8 * 2**30)
     density = noise((50, 50, 50), step=(20, 20, 20))
-    with pytest.raises(MapError, match="981 x 981 x 981 voxels at 1 Å and needs about 21.1 GB of memory, but 8.0 GB"):
+    with pytest.raises(MapError, match="981 x 981 x 981 voxels at 1 Å and needs about 28.1 GB of memory, but 8.0 GB"):
         enhance(density, make_model(), device="cpu")
 
 
