@@ -320,6 +320,16 @@ def test_a_map_beyond_the_networks_range_is_doubted(make_model):
     assert other.resolution > 6 and "hardly agrees" in other.doubt
 
 
+def test_reliability_is_told_by_what_the_network_drew(make_model):
+    """Not by amplitudes that follow the input's: it is measured so."""
+    density = DensityMap(ndimage.gaussian_filter(noise((40, 40, 40)).array, 1.5))
+    network, options = torch.nn.AvgPool3d(5, 1, 2), dict(blur=[[2.0, 0.2], [20.0, 0.2]], reliability=[[0.0, 0.0], [1.0, 1.0]])
+    alone, followed = (enhance(density, make_model(network, follow=follow, **options), skip_empty=False, device="cpu",
+                               reliability=True) for follow in (0.0, 0.5))
+    assert np.abs(followed.density.array - alone.density.array).max() > 0.01 * density.array.std()
+    np.testing.assert_array_equal(followed.reliability.array, alone.reliability.array)
+
+
 def test_inverted_contrast_is_doubted(make_model, make_blob):
     blob = make_blob((20, 20, 20), (0, 0, 0), (1, 1, 1), (10, 10, 10))
     assert enhance(blob, make_model(), device="cpu").report.doubt is None
