@@ -112,11 +112,16 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
+def _folder(path: Path) -> Path:
+    """Return the folder that a file is written in, whatever links lead to it."""
+    return Path(os.path.realpath(path)).parent
+
+
 def _require_writable(path: Path) -> None:
     try:
         if path.exists() and not path.is_file():
             raise OSError(0, "it is a folder" if path.is_dir() else "it is no file")
-        with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
+        with tempfile.TemporaryFile(dir=_folder(path)):
             pass
     except OSError as error:
         raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
@@ -125,9 +130,9 @@ def _require_writable(path: Path) -> None:
 def _require_space(paths: Sequence[Path], size: int) -> None:
     """Refuse to begin if there is no room for maps of `size` bytes at `paths`, as far as the system tells: not of every quota."""
     for path in paths:
-        folder = Path(os.path.realpath(path)).parent
+        folder = _folder(path)
         disk, device = shutil.disk_usage(folder), folder.stat().st_dev
-        need = size * sum(Path(os.path.realpath(other)).parent.stat().st_dev == device for other in paths)
+        need = size * sum(_folder(other).stat().st_dev == device for other in paths)
         if 0 < disk.total and disk.free < need:  # some network folders tell nothing
             raise MapError(f"{path} cannot be written: {need / 1e6:,.0f} MB are needed, but {disk.free / 1e6:,.0f} MB are free "
                            f"in {folder}; free some, or choose another folder.")

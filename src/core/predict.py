@@ -208,22 +208,17 @@ def require_reliability(card: Card) -> None:
         raise MapError(f"The model {card.name} does not tell where it is reliable: its weights file has no table for that.")
 
 
-def doubt_of(found: float | None, given: float | None = None) -> str | None:
-    """Why a result is not to be trusted, in one sentence, by the resolution (Å) that was found or given; None if it may be."""
+def _doubt(density: DensityMap, found: float | None, given: float | None) -> str | None:
+    """Why a result is not to be trusted, in one sentence: by its map, or the resolution (Å) found or given; None if it may be."""
+    if looks_like_mask(density):
+        return f"{density.name} looks like a mask, not like density: most of its high voxels have one value."
+    if looks_inverted(density):
+        return f"{density.name} looks inverted in contrast: its extremes are its lowest values; if so, multiply it by -1 first."
     if found is None or found <= COARSEST:
         return None
     reason = f"A map of {found:g} Å" if given else "This map, with which the result hardly agrees,"
     return (f"{reason} is coarser than the 3 to {COARSEST:g} Å that the network was made for, or holds no molecule that it "
             "knows: the result is not to be trusted.")
-
-
-def _doubt(density: DensityMap, found: float | None, given: float | None) -> str | None:
-    """As `doubt_of`, or what is odd about the map itself, which comes first."""
-    if looks_like_mask(density):
-        return f"{density.name} looks like a mask, not like density: most of its high voxels have one value."
-    if looks_inverted(density):
-        return f"{density.name} looks inverted in contrast: its extremes are its lowest values; if so, multiply it by -1 first."
-    return doubt_of(found, given)
 
 
 @dataclass(frozen=True)

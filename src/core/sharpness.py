@@ -128,11 +128,13 @@ def blur_for(resolution: float, table: Sequence[Sequence[float]]) -> float:
 
 def blur(array: np.ndarray, sigma: float, step: float = 1.0) -> np.ndarray:
     """Array (nz, ny, nx) blurred by a Gaussian of `sigma` Å, float32; what lies outside of the box counts as zero."""
-    return array if sigma <= 0 else _filtered(array, sigma, None, step)
+    return _filtered(array, sigma, None, step)
 
 
 def _filtered(array: np.ndarray, sigma: float, gain: np.ndarray | None, step: float) -> np.ndarray:
-    """Array blurred by a Gaussian of `sigma` Å, its amplitudes multiplied by a gain for every shell."""
+    """As `blur`, and the amplitudes of every shell are multiplied by its gain; the array itself, if there is nothing to do."""
+    if sigma <= 0 and gain is None:
+        return array
     margin = int(np.ceil(max(4 * sigma, 0 if gain is None else REACH) / step))
     shape = tuple(n + 2 * margin for n in array.shape)
     spectrum = rfftn(np.pad(array, margin))
@@ -176,14 +178,13 @@ def limit(
     if not table and not follow:
         return sr, None
     mask = molecule(sr, step)
-    shells = None if mask is None else Shells.of(lr, sr, step, mask)
+    shells = Shells.of(lr, sr, step, mask) if mask is not None and (follow or not resolution) else None
     found = (resolution or (shells.agreement() if shells else COARSEST)) if table else None
     sigma = blur_for(found, table) if found else 0.0
-    if shells is None:
-        return blur(sr, sigma, step), found
+    inside = _filtered(sr, sigma, shells.gain(follow, sigma) if shells and follow else None, step)
+    if mask is None:
+        return inside, found
     around = blur(sr, blur_for(COARSEST, table), step)
-    result = _filtered(sr, sigma, shells.gain(follow, sigma), step) if follow else np.array(blur(sr, sigma, step))
-    result -= around
-    result *= mask
-    result += around
-    return result, found
+    mask *= inside - around
+    mask += around
+    return mask, found

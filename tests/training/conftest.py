@@ -57,7 +57,23 @@ def model_file(xyz: np.ndarray) -> str:
 
 
 @pytest.fixture(scope="session")
-def evaluated(tmp_path_factory):
+def make_network():
+    """Return what makes a small U-Net that does something, by so much noise on its weights, and its options."""
+
+    def make(seed, strength):
+        torch.manual_seed(seed)
+        options = {"widths": [8, 8], "depths": [1, 1]}
+        network = nets.build("unet", **options)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter += strength * torch.randn_like(parameter)
+        return network, options
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def evaluated(make_network, tmp_path_factory):
     """Two small maps with models under names of validation maps, weights, and their evaluation by the real command."""
     root = tmp_path_factory.mktemp("evaluated")
     rng = np.random.default_rng(2)
@@ -75,12 +91,7 @@ def evaluated(tmp_path_factory):
             write_mrc(root / name / "map.mrc.gz", DensityMap(metrics.Reference.prepare(atoms, empty, 4.0).expected + noise))
             (root / name / "model.cif.gz").write_bytes(gzip.compress(model_file(xyz).encode()))
             lines.writerow([name, 4.0, "validation", name])
-    torch.manual_seed(0)
-    options = {"widths": [8, 8], "depths": [1, 1]}
-    network = nets.build("unet", **options)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter += 0.02 * torch.randn_like(parameter)
+    network, options = make_network(0, 0.02)
     store.save(root / "small.safetensors", network, store.Card(
         "small", "unet", options, 32, 4, "robust", "A model for tests.", rotations=4, blur=[[3.0, 0.25], [5.0, 0.5]],
         training=TRAINING))

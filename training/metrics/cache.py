@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+from superem.core.mrc import replaced
 
 
 def digest(*parts: object) -> str:
@@ -30,17 +29,6 @@ def source(*modules: ModuleType) -> bytes:
     return b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
 
 
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Where to write what is to appear as `path` once it is whole, whoever else writes the same or breaks off."""
-    part = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 class Cache:
     """A folder of arrays and of records (dicts of plain values)."""
 
@@ -53,8 +41,8 @@ class Cache:
         path = self.folder / f"{key}.npy"
         if not path.exists():
             array = make()
-            with _whole(path) as part:
-                np.save(part, array)
+            with replaced(path) as part, open(part, "wb") as file:
+                np.save(file, array)
         return np.load(path)
 
     def arrays(self, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -62,8 +50,8 @@ class Cache:
         path = self.folder / f"{key}.npz"
         if not path.exists():
             arrays = make()
-            with _whole(path) as part:
-                np.savez(part, **arrays)
+            with replaced(path) as part, open(part, "wb") as file:
+                np.savez(file, **arrays)
         with np.load(path) as kept:
             return dict(kept)
 
@@ -74,5 +62,5 @@ class Cache:
 
     def keep(self, key: str, record: dict) -> None:
         """Keep a record under `key`."""
-        with _whole(self.folder / f"{key}.json") as part:
+        with replaced(self.folder / f"{key}.json") as part:
             part.write_text(json.dumps(record))
