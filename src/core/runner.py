@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .density import MapError
-from .devices import Device, DeviceError, import_torch
+from .devices import TORCH, Device, DeviceError, import_torch
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,11 @@ VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20}  # of a batch; on the CPU one til
 # amount. It is rather foretold than left out: too little memory ends a run, too high a figure does no harm.
 LARGEST_IN_MEMORY = 6.5
 BUFFERS = 180 * 2**20
+# Before a GPU is trusted, it and the CPU predict a tile of noise of this edge, voxels; so many standard deviations may they
+# differ. Numbers of fewer bits make that 0.01; a convolution that reads its input in the wrong order, as PyTorch 2.5's on Apple
+# GPUs (its issue 141471), makes it 1, and says nothing.
+PROBE = 24
+PROBE_DIFFERENCE = 0.05
 # What PyTorch and its libraries say, in small letters, where they do not raise an error of a kind of its own. That there is no
 # engine for a convolution may mean either: cuDNN tries one after the other and does not tell why each of them failed.
 NO_ENGINE = "unable to find an engine to execute this computation"
@@ -58,13 +64,31 @@ class Runner:
         self.notes: list[str] = []
         self._largest = 0  # bytes of the largest array that a layer read or wrote
         self._cuda = device.name.startswith("cuda")
+        trusted = copy.deepcopy(network).to("cpu") if device.name != "cpu" else None
         try:
             self.network = network.to(device.name)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0].rstrip(".")  # PyTorch goes on with advice for programmers
             raise DeviceError(f"The model could not be moved to {device.label} ({reason})", "use device cpu") from error
+        if trusted is not None:
+            self._agree_with(trusted)
         if self._cuda:
             self.torch.cuda.reset_peak_memory_stats(device.name)
+
+    def _agree_with(self, trusted: torch.nn.Module) -> None:
+        """Refuse a device on which the network gives other numbers than its copy on the CPU.
+
+        Raises
+        ------
+        DeviceError
+            If it does, or cannot run the network at all.
+        """
+        tile = np.random.default_rng(0).standard_normal((1, PROBE, PROBE, PROBE), dtype=np.float32)
+        other = Runner(trusted, Device("cpu", "CPU"), 1, self.rotations)
+        found, right = (runner(tile, lambda _: None) for runner in (self, other))
+        if found is None or right is None or not np.std(found - right) <= PROBE_DIFFERENCE * np.std(right):  # NaN fails too
+            raise DeviceError(f"With PyTorch {self.torch.__version__} {self.device.label} gives other numbers than the CPU",
+                              "use device cpu, or another version of PyTorch")
 
     def __call__(self, batch: np.ndarray, tick: Callable[[float], None]) -> np.ndarray | None:
         """Predict a batch (B, D, H, W).
@@ -91,7 +115,8 @@ class Runner:
             out_of_memory = isinstance(error, MemoryError) or _says(error, OUT_OF_MEMORY)
             lacking = isinstance(error, NotImplementedError) or _says(error, LACKING)
             if lacking and not (out_of_memory and len(batch) > 1):
-                raise DeviceError(f"PyTorch cannot run this model on {self.device.label}", "use device cpu") from error
+                advice = f'get another PyTorch, with: pip install "{TORCH}"' if self.device.name == "cpu" else "use device cpu"
+                raise DeviceError(f"PyTorch cannot run this model on {self.device.label}", advice) from error
             if not out_of_memory:
                 raise
         finally:
