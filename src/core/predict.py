@@ -26,6 +26,7 @@ Progress = Callable[[float, int], "bool | None"]
 
 GRIDS = ("1A", "input")
 RESOLUTIONS = (1.0, 30.0)  # Å, that a map may be said to have
+TOO_FINE = 1.2  # times as fine as what input and prediction agree on may a resolution be that is given, without a word
 COARSEST = 6.0  # Å, of a map that a network can help: two of 6.6 and 7.9 Å got worse
 
 
@@ -114,8 +115,8 @@ def enhance(
     reliability : bool
         Return the Q-score that a right model is expected to have at each voxel, too.
     progress : callable, optional
-        ``progress(done, total)`` in tiles, parts of them too, called before every layer and after every batch; returning
-        False stops the work.
+        ``progress(done, total)`` in tiles, parts of them too, called before every layer and after every batch, and, all tiles
+        being done, before each step that is left; returning False stops the work.
 
     Raises
     ------
@@ -153,20 +154,28 @@ def enhance(
             predicted, runner = work.run(model, other, batch_size, rotations)
             runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
-        sharp, found = limit(work.array, predicted, card.blur, card.follow, resolution)
+        finest = 2 * max(density.step)
+        sharp, found, agreed = limit(work.array, predicted, card.blur, card.follow, resolution, finest=finest)
+        runner.notes += _too_fine(resolution, agreed)
         maps = {"superem": scale.restore(sharp)}
         del sharp
+        run, skipped = work.counts
+        _tell(progress, run, run)
         if reliability:  # by what the network drew, not by what it follows
-            drawn, _ = limit(work.array, predicted, card.blur, resolution=found)
+            drawn = limit(work.array, predicted, card.blur, resolution=found).array
+            _tell(progress, run, run)
             maps["superem expected Q"] = expected_q(drawn, card.reliability, small.step[0])
             del drawn
-        run, skipped = work.counts
         del work, predicted
-        result, *expected = (_placed(array, small, density, grid, suffix) for suffix, array in maps.items())
+        placed = []
+        for suffix, array in maps.items():
+            _tell(progress, run, run)
+            placed.append(_placed(array, small, density, grid, suffix))
+        result, *expected = placed
         if common:
             result.array[:] += common
     except MemoryError as error:
-        raise MapError(f"{density.name} does not fit in memory; choose a subregion of it.") from error
+        raise MapError(f"{density.name} does not fit in memory; choose a part of it.") from error
     where = f"{chosen.label}, in bfloat16" if chosen.bfloat16 else chosen.label
     report = Report(
         card.name, model.sha256, where, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
@@ -186,6 +195,12 @@ def orientations(asked: int | None, card: Card) -> int:
     if count not in ROTATION_COUNTS:
         raise ValueError(f"rotations can be {', '.join(map(str, ROTATION_COUNTS))}, not {count}")
     return count
+
+
+def _tell(progress: Progress | None, done: float, total: int) -> None:
+    """Tell how many tiles are done; raise Cancelled if the work is not wanted any more."""
+    if progress is not None and progress(done, total) is False:
+        raise Cancelled("The work was cancelled.")
 
 
 def _placed(array: np.ndarray, small: DensityMap, density: DensityMap, grid: str, suffix: str) -> DensityMap:
@@ -208,6 +223,14 @@ def require_reliability(card: Card) -> None:
         raise MapError(f"The model {card.name} does not tell where it is reliable: its weights file has no table for that.")
 
 
+def _too_fine(given: float | None, agreed: float | None) -> list[str]:
+    """A note, where the resolution that was given is much finer than that which input and prediction agree down to (both Å)."""
+    if given is None or agreed is None or agreed <= TOO_FINE * given:
+        return []
+    return [f"Sharpness is set for {given:g} Å as asked, but input and result agree only down to {agreed:.2g} Å: "
+            "finer detail may be invented."]
+
+
 def _doubt(density: DensityMap, found: float | None, given: float | None) -> str | None:
     """Why a result is not to be trusted, in one sentence: by its map, or the resolution (Å) found or given; None if it may be."""
     if looks_like_mask(density):
@@ -216,7 +239,10 @@ def _doubt(density: DensityMap, found: float | None, given: float | None) -> str
         return f"{density.name} looks inverted in contrast: its extremes are its lowest values; if so, multiply it by -1 first."
     if found is None or found <= COARSEST:
         return None
-    reason = f"A map of {found:g} Å" if given else "This map, with which the result hardly agrees,"
+    voxel = max(density.step)
+    reason = (f"A map of {found:g} Å" if given else
+              f"A map with voxels of {voxel:.3g} Å, which hold nothing finer than {found:.3g} Å," if found <= 2 * voxel else
+              "This map, with which the result hardly agrees,")
     return (f"{reason} is coarser than the 3 to {COARSEST:g} Å that the network was made for, or holds no molecule that it "
             "knows: the result is not to be trusted.")
 
@@ -261,8 +287,7 @@ class _Work:
         start, size = 0, 0
 
         def tick(part: float = 0) -> None:
-            if self.progress is not None and self.progress(start + part * size, len(wanted)) is False:
-                raise Cancelled("The work was cancelled.")
+            _tell(self.progress, start + part * size, len(wanted))
 
         tick()
         out = np.zeros(self.array.shape, np.float32)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.fft import irfftn, rfftn
@@ -149,10 +150,28 @@ def _filtered(array: np.ndarray, sigma: float, gain: np.ndarray | None, step: fl
     return irfftn(spectrum, shape)[inner].astype(np.float32)
 
 
+class Limited(NamedTuple):
+    """A prediction, filtered.
+
+    Attributes
+    ----------
+    array
+        (nz, ny, nx), network units.
+    resolution
+        Å, that decided how it was blurred; None for an empty table.
+    agreed
+        Å, down to which input and prediction of the molecule agree; None if nobody had to know, or there is no molecule.
+    """
+
+    array: np.ndarray
+    resolution: float | None
+    agreed: float | None
+
+
 def limit(
     lr: np.ndarray, sr: np.ndarray, table: Sequence[Sequence[float]], follow: float = 0.0, resolution: float | None = None,
-    step: float = 1.0,
-) -> tuple[np.ndarray, float | None]:
+    step: float = 1.0, finest: float = 0.0,
+) -> Limited:
     """Blur a prediction by a card's table, and let its molecule's low frequencies follow the input's as the card asks.
 
     Around the molecule, where there is nothing to be sharp, it is blurred as for the coarsest map.
@@ -169,22 +188,20 @@ def limit(
         Of the input, Å; found by `Shells.agreement` of the molecule if it is not given, `COARSEST` if there is none.
     step
         Voxel size, Å.
-
-    Returns
-    -------
-    tuple
-        The prediction, filtered, and the resolution that was given or found, None for an empty table.
+    finest
+        Resolution, Å, beyond which the input cannot tell anything, though it may seem to agree: twice its own voxel size.
     """
     if not table and not follow:
-        return sr, None
+        return Limited(sr, None, None)
     mask = molecule(sr, step)
     shells = Shells.of(lr, sr, step, mask) if mask is not None and (follow or not resolution) else None
-    found = (resolution or (shells.agreement() if shells else COARSEST)) if table else None
+    agreed = max(shells.agreement(), finest) if shells else None
+    found = (resolution or agreed or COARSEST) if table else None
     sigma = blur_for(found, table) if found else 0.0
     inside = _filtered(sr, sigma, shells.gain(follow, sigma) if shells and follow else None, step)
     if mask is None:
-        return inside, found
+        return Limited(inside, found, agreed)
     around = blur(sr, blur_for(COARSEST, table), step)
     mask *= inside - around
     mask += around
-    return mask, found
+    return Limited(mask, found, agreed)

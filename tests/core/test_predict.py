@@ -16,6 +16,7 @@ from superem.core.devices import DeviceError
 from superem.core.normalise import NORMALISATIONS
 from superem.core.predict import Cancelled, enhance
 from superem.core.resample import resample
+from superem.core.runner import PROBE, Runner
 from superem.core.tiles import Tiling
 from superem.nets.store import load
 
@@ -220,8 +221,10 @@ def test_out_of_memory_for_one_tile_is_said(make_model):
 ])
 def test_operation_that_a_device_lacks_is_said(make_model, error):
     """In the words of PyTorch on Apple's and NVIDIA's GPUs; a smaller batch is tried before where it may be memory."""
-    with pytest.raises(DeviceError, match="use device cpu"):
+    with pytest.raises(DeviceError, match="PyTorch cannot run this model on CPU.*; get another PyTorch"):
         enhance(noise((60, 60, 60)), make_model(Hungry(0, error)), batch_size=4, skip_empty=False, device="cpu")
+    with pytest.raises(DeviceError, match="PyTorch cannot run this model on Some GPU; use device cpu"):
+        Runner(Hungry(0, error), devices.Device("cpu:0", "Some GPU"), 4, 1)
 
 
 @pytest.mark.parametrize("words", ["shapes do not match", "Only tensors of floating point are supported; see our support page"])
@@ -244,24 +247,49 @@ def test_auto_goes_on_with_the_cpu_where_a_gpu_lacks_an_operation(make_model, mo
     assert estimate(density, make_model()).device.name == "cpu"
 
 
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU as the best device; "cpu:0" is PyTorch's name for the CPU, but not the bundle's."""
+    monkeypatch.setattr(devices, "available", lambda: [devices.Device("cpu:0", "Some GPU, 2 GB"), devices.Device("cpu", "CPU")])
+
+
+@pytest.mark.parametrize("wrong, trusted", [
+    (lambda y: y, True), (lambda y: 1.01 * y, True),  # as fewer bits may make it
+    (lambda y: y.swapaxes(1, 2), False), (lambda y: np.nan * y, False), (lambda y: 1.1 * y, False),
+])
+def test_a_gpu_that_calculates_wrongly_is_not_used(make_model, gpu, monkeypatch, wrong, trusted):
+    """Without a word from PyTorch: only the CPU's numbers show it."""
+    from superem.core.estimate import estimate
+
+    forward = Runner._forward
+    monkeypatch.setattr(Runner, "_forward",
+                        lambda self, x: wrong(forward(self, x)) if self.device.name == "cpu:0" else forward(self, x))
+    density = noise((40, 40, 40))
+    done = enhance(density, make_model(), skip_empty=False)
+    assert done.report.device == ("Some GPU, 2 GB" if trusted else "CPU")
+    assert estimate(density, make_model()).device.name == ("cpu:0" if trusted else "cpu")
+    if not trusted:
+        assert np.abs(done.density.array - density.array).max() < 1e-4
+        assert "Some GPU, 2 GB gives other numbers than the CPU" in done.report.notes[0]
+
+
 class Recovers(Hungry):
-    """Runs out of memory `times` times."""
+    """Runs out of memory `times` times, for tiles of the usual size."""
 
     def __init__(self, times):
         super().__init__(0, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
         self.times = times
 
     def forward(self, x):
-        self.times -= 1
-        self.most = 0 if self.times >= 0 else len(x)
+        usual = x.shape[-1] > PROBE
+        self.times -= usual
+        self.most = 0 if usual and self.times >= 0 else len(x)
         return super().forward(x)
 
 
-def test_auto_goes_on_with_the_cpu_where_a_gpu_has_no_memory_for_one_tile(make_model, monkeypatch):
-    """"cpu:0" is PyTorch's name for the CPU, but not the bundle's, and so stands for a GPU."""
+def test_auto_goes_on_with_the_cpu_where_a_gpu_has_no_memory_for_one_tile(make_model, gpu):
     from superem.core.estimate import estimate
 
-    monkeypatch.setattr(devices, "available", lambda: [devices.Device("cpu:0", "Some GPU, 2 GB"), devices.Device("cpu", "CPU")])
     density = noise((60, 60, 60))
     done = enhance(density, make_model(Recovers(3)), batch_size=4, skip_empty=False)  # of 4 tiles, of 2 and of 1
     assert np.abs(done.density.array - density.array).max() < 1e-4
@@ -287,6 +315,21 @@ def test_progress_counts_every_tile_and_stops_the_work(make_model):
     with pytest.raises(Cancelled):
         enhance(noise((60, 60, 60)), make_model(network), skip_empty=False, device="cpu", progress=lambda done, total: done < 2)
     assert len(network.sizes) == 2
+
+
+def test_cancel_is_heard_after_the_last_tile(make_model):
+    """Filters, reliability and the input's grid take their time on a large map."""
+    model = make_model(blur=[[2.0, 0.2], [20.0, 0.2]], reliability=[[0.0, 0.0], [1.0, 1.0]])
+    told = []
+    enhance(noise((40, 40, 40)), model, skip_empty=False, device="cpu", reliability=True, grid="input",
+            progress=lambda *tick: told.append(tick))
+    late = [tick for tick in told if tick[0] == tick[1]]
+    assert len(late) == 5  # the last tile, the filters, the filters for reliability, and two maps to be put on the input's grid
+    for most in range(len(late)):
+        heard = iter(range(most))
+        with pytest.raises(Cancelled):
+            enhance(noise((40, 40, 40)), model, skip_empty=False, device="cpu", reliability=True, grid="input",
+                    progress=lambda done, total, heard=heard: done < total or next(heard, None) is not None)
 
 
 def test_a_prediction_is_no_sharper_than_its_input_allows(make_model):
@@ -318,6 +361,32 @@ def test_a_map_beyond_the_networks_range_is_doubted(make_model):
     assert "A map of 7 Å is coarser" in enhance(density, same, device="cpu", resolution=7).report.doubt
     other = enhance(density, make_model(Other(), blur=table), skip_empty=False, device="cpu").report
     assert other.resolution > 6 and "hardly agrees" in other.doubt
+
+
+def test_voxels_bound_the_resolution_that_is_found(make_model):
+    """An identity agrees with its input everywhere, also where that, on a coarser grid, holds nothing."""
+    model = make_model(blur=[[2.0, 0.0], [4.5, 1.0]])
+    for voxel, found, doubted in ((0.8, 2.0, False), (1.7, 3.4, False), (3.1, 6.2, True)):
+        report = enhance(noise((30, 30, 30), step=(voxel, 0.8, 0.8)), model, skip_empty=False, device="cpu").report
+        assert report.resolution == pytest.approx(found)
+        assert bool(report.doubt) == doubted
+    assert "voxels of 3.1 Å, which hold nothing finer than 6.2 Å" in report.doubt
+
+
+def test_a_resolution_that_is_too_fine_gets_a_note(make_model):
+    """Detail that the map cannot tell would be left as sharp as if it could."""
+    class Rough(torch.nn.Module):
+        def forward(self, x):
+            return x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+
+    density = DensityMap(ndimage.gaussian_filter(noise((40, 40, 40)).array, 1.5))
+    model = make_model(Rough(), blur=[[2.0, 0.0], [9.0, 0.5]], follow=0.5)
+    agreed = enhance(density, model, skip_empty=False, device="cpu").report.resolution
+    assert 3 < agreed < 12
+    for resolution, noted in ((agreed / 1.3, True), (agreed / 1.1, False), (agreed * 1.3, False)):
+        notes = enhance(density, model, skip_empty=False, device="cpu", resolution=resolution).report.notes
+        assert bool(notes) == noted
+        assert not noted or f"agree only down to {agreed:.2g} Å: finer detail may be invented" in notes[0]
 
 
 def test_reliability_is_told_by_what_the_network_drew(make_model):

@@ -51,14 +51,16 @@ def test_limit_finds_what_it_is_not_told_and_blurs_by_it():
     a = np.random.default_rng(3).standard_normal((32, 32, 32)).astype(np.float32)
     b = a + 0.5 * np.random.default_rng(4).standard_normal(a.shape).astype(np.float32)
     table = [[2.0, 0.4], [6.0, 1.2]]
-    told, resolution = limit(a, b, table, resolution=4.0)
-    assert resolution == 4.0
+    told, resolution, agreed = limit(a, b, table, resolution=4.0)
+    assert resolution == 4.0 and agreed is None
     np.testing.assert_allclose(told, blur(b, 0.8), atol=1e-6)
-    found, resolution = limit(a, b, table)
-    assert resolution == Shells.of(a, b).agreement()
+    found, resolution, agreed = limit(a, b, table)
+    assert resolution == agreed == Shells.of(a, b).agreement() < 7
+    assert limit(a, b, table, finest=7.0)[1:] == (7.0, 7.0)
+    assert limit(a, b, table, 0.5, resolution=4.0)[1:] == (4.0, Shells.of(a, b).agreement())
     np.testing.assert_allclose(found, blur(b, blur_for(resolution, table)), atol=1e-6)
-    same, resolution = limit(a, b, [])
-    assert same is b and resolution is None
+    same, *nothing = limit(a, b, [])
+    assert same is b and nothing == [None, None]
 
 
 def tilted(array):
@@ -89,7 +91,7 @@ def test_following_leaves_an_identity_and_its_scale_alone():
     np.testing.assert_allclose(limit(a, 3 * a, [], 1.0)[0], 3 * a, atol=1e-4)
     bare = np.zeros_like(a)
     bare[20, 22, 18] = 1
-    same, _ = limit(a, np.zeros_like(a), [], 1.0)
+    same = limit(a, np.zeros_like(a), [], 1.0).array
     assert np.isfinite(same).all() and np.isfinite(limit(bare, a, [], 1.0)[0]).all()
 
 
@@ -136,8 +138,8 @@ def test_noise_around_a_molecule_is_neither_agreed_with_nor_followed():
 
 def test_without_a_molecule_all_is_blurred_as_for_the_coarsest_map():
     noise = blob(1) - blob(0)
-    result, found = limit(noise, 0.1 * noise, [[3.0, 0.2], [8.0, 1.5]], 0.6)
-    assert found == 20 and molecule(0.1 * noise) is None
+    result, found, agreed = limit(noise, 0.1 * noise, [[3.0, 0.2], [8.0, 1.5]], 0.6)
+    assert found == 20 and agreed is None and molecule(0.1 * noise) is None
     assert np.array_equal(result, blur(0.1 * noise, 1.5))
 
 
