@@ -65,7 +65,9 @@ class DensityMap:
         origin = tuple(float(o) for o in self.origin)
         if not np.all(np.isfinite(origin)):
             raise MapError(f"{self.name} has an origin that is not a finite number; correct its header first.")
-        object.__setattr__(self, "array", np.ascontiguousarray(array, dtype=np.float32))
+        if array.dtype != np.float32 or any(array.strides):  # an outline, one value broadcast to a shape, stays as small as it is
+            array = np.ascontiguousarray(array, dtype=np.float32)
+        object.__setattr__(self, "array", array)
         object.__setattr__(self, "step", step)
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "rotation", np.asarray(self.rotation, dtype=float).reshape(3, 3))

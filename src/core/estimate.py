@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from . import tiles
 from .density import DensityMap
 from .devices import Device, DeviceError, choose, instead_of
 from .memory import main_memory
-from .predict import orientations
+from .predict import Cancelled, orientations
 from .resample import grid_shape_origin
 from .runner import Runner, default_batch
 
@@ -51,33 +52,40 @@ def estimate(
     rotations: int | None = None,
     batch_size: int | None = None,
     grid: str = "1A",
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Estimate:
     """Foretell a run of `enhance` with nothing skipped, by running a batch twice: the first is not timed.
 
     On a CPU, where a large tile takes many seconds, a smaller one stands for it: time and memory go by the voxels.
     Like a run, it goes on with the CPU where `device` is "auto" and a GPU lacks what the network needs.
-    Only the geometry of `density` counts, so an outline without values will do.
+    Only the geometry of `density` counts, so an outline without values will do. `cancelled()` is asked before every layer.
 
     Raises
     ------
     MapError, DeviceError, ValueError
         As `enhance`.
+    Cancelled
+        If `cancelled` returned True.
     """
     chosen, _ = choose(device)
     rotations = orientations(rotations, model.card)
     try:
-        return _estimate(density, model, tiling, chosen, rotations, batch_size, grid)
+        return _estimate(density, model, tiling, chosen, rotations, batch_size, grid, cancelled)
     except DeviceError:
         other = instead_of(chosen, device)
         if other is None:
             raise
-        return _estimate(density, model, tiling, other, rotations, batch_size, grid)
+        return _estimate(density, model, tiling, other, rotations, batch_size, grid, cancelled)
 
 
 def _estimate(
     density: DensityMap, model: Model, tiling: str | tiles.Tiling, chosen: Device, rotations: int, batch_size: int | None,
-    grid: str,
+    grid: str, cancelled: Callable[[], bool],
 ) -> Estimate:
+    def tick(_part: float) -> None:
+        if cancelled():
+            raise Cancelled("The estimate was cancelled.")
+
     shape, _ = grid_shape_origin(density, 1.0)
     plan = tiles.plan(shape, tiles.tiling_for(tiling, model.card.tile, model.card.margin))
     runner = Runner(model.network, chosen, min(batch_size or default_batch(chosen, plan.size), len(plan)), 1)
@@ -88,7 +96,7 @@ def _estimate(
     while runs < 2:  # a batch that ran out of memory does not count
         batch = np.zeros((runner.batch_size, *trial), np.float32)
         started = time.monotonic()
-        runs += runner(batch, lambda _: None) is not None
+        runs += runner(batch, tick) is not None
         per_tile = larger * (time.monotonic() - started) / len(batch)
     network = runner.memory(larger)
     runner.release()
