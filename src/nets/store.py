@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import build
 
 if TYPE_CHECKING:
@@ -160,21 +162,14 @@ def load(name_or_path: str = DEFAULT) -> Model:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from ..core.normalise import NORMALISATIONS
-    from ..core.runner import ROTATION_COUNTS
-
     path = find(name_or_path)
     card = read_card(path)
     if card.architecture == "discriminator":
         raise WeightsError(f"{path} holds a discriminator, which judges maps and makes none.")
-    if card.normalisation not in NORMALISATIONS:
-        raise WeightsError(f'{path} needs a normalisation "{card.normalisation}" that this version does not have.')
-    if not 0 <= 2 * card.margin < card.tile:
-        raise WeightsError(f"{path} asks for tiles of {card.tile} voxels with a margin of {card.margin}: none would be left.")
-    if not 0 <= card.follow <= 1:
-        raise WeightsError(f"{path} lets amplitudes follow the input's by {card.follow}, which is not between 0 and 1.")
-    if card.rotations not in ROTATION_COUNTS:
-        raise WeightsError(f"{path} asks for {card.rotations} orientations, which this version does not have.")
+    try:
+        _check(card)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"The card of {path} cannot be followed: {error}.") from error
     try:
         network = build(card.architecture, **card.options)
         network.load_state_dict(load_file(str(path)))
@@ -184,3 +179,22 @@ def load(name_or_path: str = DEFAULT) -> Model:
         first = str(error).splitlines()[0].rstrip(":. ")
         raise WeightsError(f'{path} does not fit the architecture "{card.architecture}" it names: {first}.') from error
     return Model(network.eval(), card, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _check(card: Card) -> None:
+    """Refuse a card that asks for what there is not: ValueError, or TypeError where something is of another kind."""
+    from ..core.normalise import NORMALISATIONS
+    from ..core.runner import ROTATION_COUNTS
+
+    if card.normalisation not in NORMALISATIONS:
+        raise ValueError(f'it needs a normalisation "{card.normalisation}" that this version does not have')
+    if not 0 <= 2 * card.margin < card.tile:
+        raise ValueError(f"it asks for tiles of {card.tile} voxels with a margin of {card.margin}, of which none would be left")
+    if not 0 <= card.follow <= 1:
+        raise ValueError(f"it lets amplitudes follow the input's by {card.follow}, which is not between 0 and 1")
+    if card.rotations not in ROTATION_COUNTS:
+        raise ValueError(f"it asks for {card.rotations} orientations, which this version does not have")
+    for name, table in (("blur", card.blur), ("reliability", card.reliability)):
+        nodes = np.array(table, float).reshape(len(table), 2)
+        if not (np.isfinite(nodes).all() and (np.diff(nodes[:, 0]) > 0).all()):
+            raise ValueError(f"its table for {name} does not rise, or holds what is no number")

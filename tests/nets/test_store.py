@@ -65,7 +65,11 @@ def test_the_list_of_models_needs_no_torch():
 
 @pytest.mark.parametrize("changes, words", [
     ({"margin": 16}, "tiles of 32 voxels with a margin of 16"), ({"margin": -1}, "margin of -1"),
-    ({"normalisation": "other"}, 'normalisation "other"'),
+    ({"normalisation": "other"}, 'normalisation "other"'), ({"normalisation": ["robust"]}, "cannot be followed"),
+    ({"tile": "32"}, "cannot be followed"), ({"follow": None}, "cannot be followed"), ({"follow": 2}, "follow the input's by 2"),
+    ({"rotations": 3}, "asks for 3 orientations"),
+    ({"blur": [[3.0, "a"]]}, "cannot be followed"), ({"blur": [[4.0, 0.5], [3.0, 0.2]]}, "table for blur does not rise"),
+    ({"reliability": [0.1, 0.2]}, "cannot be followed"), ({"reliability": [[0.0, 0.1], [1.0, float("nan")]]}, "reliability"),
 ])
 def test_a_card_that_cannot_be_followed_is_refused(tmp_path, weights, card, changes, words):
     path = tmp_path / "other.safetensors"
@@ -106,13 +110,6 @@ def test_a_discriminator_is_refused(tmp_path):
     options = {"channels": 16}
     store.save(path, nets.build("discriminator", **options), store.Card("critic", "discriminator", options, 32, 4, "robust"))
     with pytest.raises(store.WeightsError, match="judges maps and makes none"):
-        store.load(str(path))
-
-
-def test_orientations_that_there_are_not_are_refused(tmp_path, weights, card):
-    path = tmp_path / "odd.safetensors"
-    store.save(path, weights[1], replace(card, rotations=3))
-    with pytest.raises(store.WeightsError, match="asks for 3 orientations"):
         store.load(str(path))
 
 
