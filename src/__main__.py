@@ -37,8 +37,8 @@ def lasting(stream: TextIO | None, errors: str) -> TextIO:
     """A standard stream as one that may go away, or be missing from the start."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream or open(os.devnull, "w")
-    encoding, buffered = stream.encoding, stream.line_buffering
-    return Lasting(stream.detach(), encoding, errors, line_buffering=buffered)
+    encoding, buffered, through = stream.encoding, stream.line_buffering, stream.write_through
+    return Lasting(stream.detach(), encoding, errors, line_buffering=buffered, write_through=through)
 
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # how a queue stops a job: clean up as for Ctrl-C

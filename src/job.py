@@ -10,14 +10,19 @@ import threading
 from datetime import datetime
 from typing import Any
 
+from chimerax.core.errors import UserError
 from chimerax.core.tasks import Task
 from chimerax.core.triggerset import TriggerSet
 
 from . import prediction
-from .core.density import DensityMap, MapError
+from .core.density import DensityMap
 from .meter import Meter, status_text
 from .prediction import USER_ERRORS, Made, Request
 from .volumes import label
+
+#: Seconds that ChimeraX waits, when it is left, for a thread to end that is inside of PyTorch: as one that it kills there it
+#: would crash.
+QUIT_WAIT = 10.0
 
 
 def jobs(session: Any) -> Queue:
@@ -36,6 +41,7 @@ class Queue:
         self.triggers.add_trigger("changed")
         self.triggers.add_trigger("made")
         self._jobs: list[Job] = []
+        session.triggers.add_handler("app quit", self._quit)
 
     def submit(self, request: Request) -> Job:
         """Put a job in line and return it at once."""
@@ -61,6 +67,12 @@ class Queue:
         for job in active:
             job.cancel()
         return len(active)
+
+    def _quit(self, *_trigger: Any) -> None:
+        running = [job for job in self._jobs if job.state == "running"]
+        self.cancel_all()
+        for job in running:
+            job.join(QUIT_WAIT)
 
     def _start_next(self) -> None:
         if self._jobs and self._jobs[0].state == "pending":
@@ -115,8 +127,8 @@ class Job(Task):
             return
         try:
             part, seen = prediction.read(self.request)
-        except MapError as error:
-            self._fail(str(error))
+        except Exception as error:  # of the map, or of the file that ChimeraX reads its values from only now
+            self._fail(str(error).strip(), None if isinstance(error, (*USER_ERRORS, UserError)) else error)
             return
         self.request.volume.add_volume_change_callback(self._volume_changed)
         prediction.announce(self.session)
@@ -147,6 +159,10 @@ class Job(Task):
         elif self.state == "running":
             self._cancelled.set()
             self._set("terminating", self.stage)
+
+    def join(self, seconds: float) -> None:
+        """Wait for so long at most until the thread of a job that was running has ended."""
+        self._thread.join(seconds)
 
     def terminate(self) -> None:
         """Cancel; what `taskman` and the Task Manager call."""

@@ -22,14 +22,18 @@ class Meter:
 
     def __init__(self, post: Callable[[float, int, float | None], None], cancelled: Callable[[], bool] | None = None):
         self._post, self._cancelled = post, cancelled
-        self._began: tuple[float, float] | None = None
+        self._began = (0.0, 0.0)
+        self._done = float("inf")
         self._posted = float("-inf")
 
     def __call__(self, done: float, total: int) -> bool:
         """Return whether to go on, `done` tiles of `total` being done."""
         now = time.monotonic()
-        self._began = self._began or (now, done)
-        if now - self._posted >= self.every or done == total:
+        if done < self._done:  # the first time, or begun again: with smaller batches, or on the CPU in place of a GPU
+            self._began = (now, done)
+        ended = done == total and done != self._done
+        self._done = done
+        if now - self._posted >= self.every or ended:
             self._posted = now
             since, before = self._began
             told = done > before and (done == total or (now - since > TELLING and done - before >= TELLING_TILES))
@@ -41,6 +45,8 @@ class Meter:
 def status_text(title: str, done: float, total: int, seconds_left: float | None) -> str:
     """One line for the status bar."""
     text = f"{title}: {int(done)} of {total} tile{'s' if total > 1 else ''}"
+    if done == total:
+        return f"{text}, finishing"
     if seconds_left is None:
         return text
     minutes, seconds = divmod(round(seconds_left), 60)

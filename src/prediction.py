@@ -91,6 +91,8 @@ def read(request: Request) -> tuple[DensityMap, DensityMap]:
     volume, step = request.volume, request.step
     part = volumes.density_of(volume, step, request.subregion)
     check(part)
+    if request.subregion == "all":
+        return part, part
     seen = volumes.density_of(volume, step, volumes.region_with_context(volume, step, request.subregion))
     return part, part if seen.shape == part.shape else replace(seen, name=part.name)
 
@@ -141,11 +143,21 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
         CAUTION,
     ]
     if enhanced.reliability:
-        expected = open_expected_q(session, enhanced.reliability, result)
-        lines.insert(-1, f"{volumes.label(expected)}: the Q-score to expect of a right model at each place, by which "
-                         f"{volumes.label(result)} is colored.")
+        lines.insert(-1, _colored(session, enhanced.reliability, result))
     session.logger.info("\n".join(lines))
     if report.doubt:
         session.logger.warning(report.doubt)
         lines.append(report.doubt)
     return Made(source, result, lines)
+
+
+def _colored(session: Any, reliability: DensityMap, result: Any) -> str:
+    """Colour a result by the Q-score to expect, and say so; a result that cannot be is no less worth."""
+    try:
+        expected = open_expected_q(session, reliability, result)
+    except Exception as error:
+        sentence = f"{volumes.label(result)} could not be colored by the Q-score to expect: {error}"
+        session.logger.report_exception(sentence)
+        return sentence
+    return (f"{volumes.label(expected)}: the Q-score to expect of a right model at each place, by which "
+            f"{volumes.label(result)} is colored.")

@@ -10,7 +10,7 @@ from chimerax.core.errors import UserError
 from chimerax.core.tools import ToolInstance, get_singleton
 
 from .bundle import TOOL_NAME
-from .job import jobs
+from .job import QUIT_WAIT, jobs
 from .panel.choices import from_state
 from .prediction import Made
 from .provenance import CAUTION
@@ -73,7 +73,8 @@ class SuperEMTool(ToolInstance):
         self.help_button = QPushButton("He&lp")
         self.help_button.clicked.connect(lambda *_: self.display_help())
         self.jobs = JobList(self.session, self._job_ended)
-        self._handler = jobs(self.session).triggers.add_handler("made", self._made)
+        self._handlers = [jobs(self.session).triggers.add_handler("made", self._made),
+                          self.session.triggers.add_handler("app quit", self._quit)]
         self.report = Note()
         self.report.hide()
         self.compare = CompareBox(self.session)
@@ -204,9 +205,11 @@ class SuperEMTool(ToolInstance):
             self._asked = question(volume, self.form.choices)
             self._foreteller.ask(self._asked, foretell)
 
-    def _foretold(self, asked: Any, answer: str) -> None:
+    def _foretold(self, asked: Any, answer: Any) -> None:
+        from .panel.foretell import told
+
         if asked == self._asked:
-            self._foresee(answer, asked)
+            self._foresee(answer if isinstance(answer, str) else told(answer), asked)
 
     def _foresee(self, text: str, answered: Any = None) -> None:
         self.estimate.setText(text)
@@ -246,5 +249,10 @@ class SuperEMTool(ToolInstance):
         self._devices.forget()
         self._foreteller.forget()
         self.jobs.forget()
-        self._handler.remove()
+        for handler in self._handlers:
+            handler.remove()
         super().delete()
+
+    def _quit(self, *_trigger: Any) -> None:
+        for foreteller in (self._devices, self._foreteller):
+            foreteller.quit(QUIT_WAIT)

@@ -1,1 +1,1 @@
-"""Parts of the panel. `choices`, `compare` and `foretell` hold no Qt; `form`, `joblist` and `comparebox` are widgets."""
+"""Parts of the panel. `choices`, `compare` and `foretell` hold no Qt; the others do."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from ..core.devices import Device, DeviceError, available, free_memory
 from ..nets.store import DEFAULT, WeightsError
 from ..volumes import region_with_context
 from .choices import Choices
+
+if TYPE_CHECKING:
+    from ..core.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def question(volume: Any, choices: Choices) -> Question:
     return Question(shape, (x, y, z), choices)
 
 
-def find_devices(_asked: Any) -> list[Device] | str:
+def find_devices(_asked: Any, _stopped: Callable[[], bool]) -> list[Device] | str:
     """Return the devices that are there, the best first, or what mends a PyTorch that cannot be used."""
     try:
         return available()
@@ -41,19 +44,23 @@ def find_devices(_asked: Any) -> list[Device] | str:
         return str(error)
 
 
-def foretell(asked: Question) -> str:
-    """Return one sentence on the time and memory of a run; takes seconds, and loads PyTorch."""
+def foretell(asked: Question, stopped: Callable[[], bool]) -> Estimate | str:
+    """Return what a run will take, or the sentence on what stands in its way; takes seconds, and loads PyTorch."""
     from ..core.estimate import estimate
     from ..nets.store import load
 
     choices = asked.choices
     try:
         outline = DensityMap(np.broadcast_to(np.float32(0), asked.shape), step=asked.step)
-        found = estimate(outline, load(choices.model or DEFAULT), choices.tiling, choices.device, grid=choices.grid,
-                         rotations=int(choices.rotations) if choices.rotations else None,
-                         batch_size=choices.batch_size or None)
+        return estimate(outline, load(choices.model or DEFAULT), choices.tiling, choices.device, grid=choices.grid,
+                        rotations=int(choices.rotations) if choices.rotations else None,
+                        batch_size=choices.batch_size or None, cancelled=stopped)
     except (MapError, DeviceError, WeightsError) as error:
         return str(error)
+
+
+def told(found: Estimate) -> str:
+    """Put an estimate in one sentence, and say if there is too little memory for it now."""
     gpu = f" and {memory(found.gpu_memory)} of GPU memory" if found.gpu_memory else ""
     free = free_memory()
     short = f" Only {memory(free)} are free: choose a part of the map." if free is not None and found.memory > free else ""
@@ -87,17 +94,24 @@ class Foreteller:
         ``session.ui.thread_safe``: hands a call to the main thread.
     answered : callable
         ``answered(question, answer)``, called on the main thread.
+
+    Answers are kept, but for those that are a string: they say what was wrong, which may have been mended since.
     """
 
     def __init__(self, post: Callable[..., None], answered: Callable[[Any, Any], None]) -> None:
         self._post, self._answered = post, answered
         self._lock = threading.Lock()
-        self._waiting: tuple[Any, Callable[[Any], Any]] | None = None
+        self._waiting: tuple[Any, Callable[[Any, Callable[[], bool]], Any]] | None = None
         self._working = False
         self._known: dict[Any, Any] = {}
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def ask(self, asked: Any, work: Callable[[Any], Any]) -> None:
-        """Have ``answered(asked, work(asked))`` called; at once where the answer is known."""
+    def ask(self, asked: Any, work: Callable[[Any, Callable[[], bool]], Any]) -> None:
+        """Have ``answered(asked, work(asked, stopped))`` called; at once where the answer is known.
+
+        Once ``stopped()`` is true, nobody waits for the answer any more.
+        """
         with self._lock:
             if asked in self._known:
                 self._waiting = None
@@ -107,13 +121,21 @@ class Foreteller:
             if self._working:
                 return
             self._working = True
-        threading.Thread(target=self._work, daemon=True, name="superem estimate").start()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="superem estimate")
+        self._thread.start()
 
     def forget(self) -> None:
         """Answer nothing any more."""
+        self._stopped.set()
         with self._lock:
             self._waiting = None
             self._answered = lambda *_answer: None
+
+    def quit(self, seconds: float) -> None:
+        """Answer nothing any more, and wait for so long at most until the thread has ended."""
+        self.forget()
+        if self._thread is not None:
+            self._thread.join(seconds)
 
     def _work(self) -> None:
         while True:
@@ -125,9 +147,10 @@ class Foreteller:
                 self._waiting = None
             answer: Any
             try:
-                answer = work(asked)
+                answer = work(asked, self._stopped.is_set)
             except Exception as error:  # an estimate is a courtesy: a run says what is wrong, with its traceback
                 answer = f"No estimate: {error}"
-            with self._lock:
-                self._known[asked] = answer
+            if not isinstance(answer, str):
+                with self._lock:
+                    self._known[asked] = answer
             self._post(lambda asked=asked, answer=answer: self._answered(asked, answer))

@@ -344,9 +344,9 @@ def test_settled_answers_are_not_asked_again(chimerax):
 
     worked, answers = [], []
 
-    def work(number):
+    def work(number, _stopped):
         worked.append(number)
-        return np.sqrt(number)
+        return np.sqrt(number) if number > 0 else "no root"
 
     foreteller = Foreteller(lambda call, *arguments: call(*arguments), lambda *answer: answers.append(answer))
     foreteller._working = True  # as while a first question is worked on
@@ -355,6 +355,11 @@ def test_settled_answers_are_not_asked_again(chimerax):
     foreteller._work()
     foreteller.ask(9, work)
     assert worked == [9] and answers == [(9, 3.0), (9, 3.0)]
+    for _ in range(2):  # what was wrong may have been mended since
+        foreteller._working = True
+        foreteller.ask(-1, work)
+        foreteller._work()
+    assert worked == [9, -1, -1] and answers[2:] == [(-1, "no root")] * 2
 
 
 @pytest.mark.parametrize(("seconds", "words"), [

@@ -55,6 +55,17 @@ def test_closed_with_its_result_of_a_session_file(run, session, volume, reliable
     assert expected.deleted
 
 
+def test_a_result_that_cannot_be_colored_is_kept(run, session, volume, reliable, monkeypatch):
+    """An hour's work is worth more than its colours."""
+    from chimerax.superem import prediction
+
+    monkeypatch.setattr(prediction, "open_expected_q", lambda *_: 1 / 0)
+    result = reliable()
+    assert not result.deleted and result.display
+    assert "blobs superem #2 could not be colored by the Q-score to expect: division by zero" in session.log.text("bug")
+    session.log.lines.clear()  # the fixture refuses defects that no test asked for
+
+
 def test_left_open_if_it_is_used(run, session, volume, reliable):
     """It is shown, or colours something else, as the input: then it stays, where it is."""
     result = reliable()

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from made_maps import add_map, blobs
+from panels import open_panel
+from panels import wait as panel_wait
 
 
 @pytest.fixture
@@ -244,6 +246,80 @@ def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatc
     assert job.state == "failed" and "division by zero" in job.error
     assert "division by zero" in session.log.text("bug")
     session.log.lines.clear()  # the fixture refuses defects that no test asked for
+
+
+@pytest.mark.parametrize(("kind", "told"), [("MemoryError", "bug"), ("UserError", "error")])
+def test_a_map_that_cannot_be_read_does_not_hold_up_the_others(session, volume, submit, queue, monkeypatch, kind, told):
+    """ChimeraX reads the values of large maps when they are asked for, from files that may be gone by then."""
+    from chimerax.core.errors import UserError
+    from chimerax.superem import prediction
+
+    error = {"MemoryError": MemoryError, "UserError": UserError}[kind]("\nIt is gone\n")
+
+    maps, read = [volume, add_map(session), add_map(session)], prediction.read
+
+    def gone(request):
+        if request.volume is maps[1]:
+            raise error
+        return read(request)
+
+    monkeypatch.setattr(prediction, "read", gone)
+    made = [submit(v) for v in maps]
+    wait(session, lambda: not queue.list())
+    assert [job.state for job in made] == ["finished", "failed", "finished"]
+    assert made[1].error == str(error).strip() and made[1].error in session.log.text(told)
+    session.log.lines.clear()  # the fixture refuses defects that no test asked for
+
+
+def test_a_whole_map_is_read_once(volume):
+    """What the network sees of it is what is asked for."""
+    from chimerax.superem.prediction import Request, read
+
+    part, seen = read(Request(volume))
+    assert part is seen
+
+
+def test_leaving_chimerax_waits_for_the_thread(session, volume, submit, queue, gate):
+    """One that is killed inside of PyTorch takes ChimeraX down with it."""
+    jobs = [submit(volume), submit(volume)]
+    wait(session, lambda: running(jobs[0]))
+    session.triggers.activate_trigger("app quit", None)
+    assert "superem of blobs #1" not in {thread.name for thread in threading.enumerate()}
+    wait(session, lambda: not queue.list())
+    assert {job.state for job in jobs} == {"terminated"}
+
+
+def test_leaving_chimerax_waits_for_the_estimate(window, volume, monkeypatch):
+    """It runs the network, too."""
+    import chimerax.superem.panel.foretell as foretell
+
+    began, ended = threading.Event(), threading.Event()
+
+    def slow(_asked, stopped):
+        began.set()
+        while not stopped():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        ended.set()
+
+    monkeypatch.setattr(foretell, "foretell", slow)
+    tool = open_panel(window)
+    assert panel_wait(window, began.is_set)
+    window.triggers.activate_trigger("app quit", None)
+    assert ended.is_set() and not tool._foreteller._thread.is_alive()
+    tool.delete()
+
+
+def test_time_left_when_the_work_begins_again(monkeypatch):
+    """On the CPU in place of a GPU that gave up after ten minutes."""
+    from chimerax.superem import meter as module
+
+    seconds, posted = iter((0, 600, 601, 701, 801)), []
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
+    meter = module.Meter(lambda *progress: posted.append(progress))
+    for done in (0, 2, 0, 1, 2):
+        meter(done, 10)
+    assert [left for *_, left in posted] == [None, pytest.approx(2400), None, pytest.approx(900), pytest.approx(800)]
 
 
 def test_time_left(monkeypatch):

@@ -60,10 +60,15 @@ def test_links_for_the_output(folder, call, weights):
     assert code == 1 and "it is no file" in err and (folder / "pipe").is_fifo()
 
 
-@pytest.mark.parametrize("sent, code", [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("sent, code, unbuffered", [
+    (signal.SIGINT, -signal.SIGINT, ""), (signal.SIGINT, -signal.SIGINT, "1"), (signal.SIGTERM, 143, "")])
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_interrupted_leaves_nothing(folder, density, weights, sent, code, start):
-    """Ctrl-C ends the process by the signal itself, or a shell's loop over maps would go on with the next one."""
+def test_interrupted_leaves_nothing(folder, density, weights, monkeypatch, sent, code, unbuffered, start):
+    """Ctrl-C ends the process by the signal itself, or a shell's loop over maps would go on with the next one.
+
+    What was said before gets through, also where Python does not buffer, as in many containers.
+    """
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in tests that a shell runs in the background
     rng = np.random.default_rng(0)
     write_mrc(folder / "in.mrc", type(density)(rng.normal(size=(90, 90, 90))))  # half a minute's work
@@ -77,6 +82,7 @@ def test_interrupted_leaves_nothing(folder, density, weights, sent, code, start)
     _, err = process.communicate(timeout=30)
     assert process.returncode == code, err
     assert "Traceback" not in err and names(folder) == ["in.mrc"]
+    assert sent == signal.SIGTERM or "no file is left half written" in err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk to write to is a device of Linux")
