@@ -133,6 +133,7 @@ def test_bars_are_counted_and_the_missed_ones_named(evaluated):
     found = card.verdict(outcome, "small")
     assert int(found["bar_count"]) == len(judged) and int(found["reached"]) == sum(met for _, _, met in judged)
     assert found["missed"].split("; ") == [text.strip() for text, _, met in judged if not met]
+    assert found["reached_by_protein"] == str(sum(met for _, _, met in bars(outcome, "small", by_protein=True)))
 
 
 def test_maps_that_got_worse_are_named(evaluated, tmp_path):

@@ -152,6 +152,8 @@ def test_controls_of_a_network_that_does_nothing(case):
     found = controls(density, density, reference, 4.0, lambda d: d)
     assert found["deleted"] == 0
     assert found["ligand"] == pytest.approx(1)
+    assert found["weak"] == pytest.approx(0.5, abs=0.05) and found["faint"] == pytest.approx(0.15, abs=0.05)
+    assert found["planted"] == 1
     assert found["noise"] == found["noise_input"]
     assert found["solvent"] == pytest.approx(found["solvent_input"], abs=0.02)
     assert found["noise_unexplained"] == found["noise_unexplained_input"]
@@ -169,6 +171,22 @@ def test_controls_catch_a_network_that_invents(case):
         return DensityMap(np.where(d.array > 0.5 * d.array.max(), d.array, 0), d.origin)
 
     assert controls(density, erase(density), reference, 4.0, erase)["ligand"] < 0.9
+
+
+def test_controls_see_heights_that_are_evened_out(case):
+    """A network that draws all density alike brings a weak domain back at full height, one that cuts what is weak erases it."""
+    density, _, reference = case
+    top = density.array.max()
+
+    def even(d):
+        return DensityMap(np.where(d.array > 0.02 * top, 1.0, 0.0), d.origin)
+
+    def cut(d):
+        return DensityMap(np.where(d.array > 0.3 * top, d.array, 0), d.origin)
+
+    found = controls(density, even(density), reference, 4.0, even)
+    assert found["weak"] > 0.8 and found["faint"] > 0.5
+    assert controls(density, cut(density), reference, 4.0, cut)["faint"] < 0.02
 
 
 def test_a_glycan_is_planted_outside_of_the_protein(case):

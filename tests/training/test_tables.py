@@ -56,6 +56,27 @@ def test_the_worst_map_and_the_cubes_are_judged():
         (text.strip(), reached, met) for text, reached, met in bars(case, "unet")]  # a map without a figure may be the worst
 
 
+def test_bars_by_protein_count_every_protein_once():
+    """Two good maps of one protein do not make up for a bad one of another; the worst map stays the worst."""
+    case = outcome()
+    good = case["maps"]["a"]["unet"] | {"q": 0.49}
+    case["maps"] = {name: case["maps"]["a"] | {"unet": good | {"q": q}} for name, q in (("a", 0.49), ("c", 0.49), ("b", 0.41))}
+    case["groups"]["c"], case["resolution"]["c"] = "A", 3.5
+    for by_protein, reached in ((False, "0.063"), (True, "0.050 (0.010 short)")):
+        rows = {bar.strip(): text for bar, text, _ in bars(case, "unet", by_protein)}
+        assert rows["Q-score, all atoms, +0.06"] == reached
+        assert rows["Q-score on the worst map not down by over 0.01"] == "0.010"
+
+
+@pytest.mark.parametrize("planted, words", [((1, 1), "of a planted glycan's"), ((1, 0), "of a ligand or planted glycan's")])
+def test_the_bar_for_ligands_says_what_was_there(planted, words):
+    """A glycan that was planted is no proof for real ligands."""
+    case = outcome()
+    figures = {"noise": 0.0, "solvent": 0.0, "deleted": 0.0, "ligand": 0.95}
+    case["controls"] = {name: {"unet": figures | {"planted": p}} for name, p in zip("ab", planted, strict=True)}
+    assert (f"{words} correlation kept, 90 % (worst map)", "95.0 %", True) in bars(case, "unet")
+
+
 def test_tables_hold_every_map_and_the_mean():
     """A row a map, a mean, and a column a figure and method."""
     tables = group_tables(outcome())

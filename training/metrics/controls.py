@@ -18,7 +18,7 @@ from superem.core.normalise import robust
 from .atoms import Atoms
 from .ccmask import model_map
 from .fsc import SHELL, masked_coefficients, shell_correlation, soft_mask
-from .grid import distance_to_atoms, pearson, spatial_frequency
+from .grid import distance_to_atoms, pearson, sample, spatial_frequency
 from .modelmap import hr_density, model_coefficients
 from .qscore import spiral
 from .reference import Reference
@@ -27,6 +27,8 @@ Enhance = Callable[[DensityMap], DensityMap]
 
 #: Share of the model's residues that is deleted, from one end of the molecule.
 DELETED_SHARE = 0.2
+#: Strengths to which a domain is weakened, as if only so large a share of the particles had it: by the names of their figures.
+WEAKENED = {"weak": 0.5, "faint": 0.15}
 #: Solvent begins this far from the model, Å.
 SOLVENT = 6.0
 #: A map that nobody masked is made by a margin of this many voxels of noise.
@@ -118,22 +120,47 @@ def end_domain(atoms: Atoms) -> np.ndarray:
     return (along > np.quantile(along, 1 - DELETED_SHARE))[index]
 
 
+def domain_weight(density: DensityMap, atoms: Atoms, domain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far each voxel of a map belongs to some of the atoms, float, and its distances to them and to the others, Å.
+
+    It is 1 within 3 Å of them and falls to 0 over 2 Å, and over 2 Å towards the others.
+    """
+    limit = 12.0  # Å; more than all distances that are compared
+    to_domain = np.minimum(distance_to_atoms(density, atoms.xyz[domain], limit), limit)
+    to_rest = np.minimum(distance_to_atoms(density, atoms.xyz[~domain], limit), limit)
+    return soft_mask(to_domain, 3.0, 2.0) * soft_mask(to_domain - to_rest, -2.0, 2.0), to_domain, to_rest
+
+
+def weakened(density: DensityMap, atoms: Atoms, domain: np.ndarray, share: float) -> DensityMap:
+    """A map in which the density of some atoms is only `share` as high above the solvent (the median) as it was."""
+    weight, *_ = domain_weight(density, atoms, domain)
+    array = density.array - (1 - share) * weight * (density.array - np.median(density.array))
+    return DensityMap(array, density.origin, density.step, density.rotation, density.name)
+
+
+def relative_height(density: DensityMap, atoms: Atoms, domain: np.ndarray) -> float:
+    """Mean density at some atoms over that at the others, above the solvent (the median).
+
+    Of the atoms those count that lie wholly in their domain (`domain_weight`).
+    """
+    weight, *_ = domain_weight(density, atoms, domain)
+    inside = sample(DensityMap(weight, density.origin, density.step, density.rotation), atoms.xyz) > 0.95
+    heights = sample(density, atoms.xyz) - np.median(density.array)
+    return float(heights[domain & inside].mean() / heights[~domain].mean())
+
+
 def without_domain(density: DensityMap, atoms: Atoms, gone: np.ndarray,
                    rng: np.random.Generator) -> tuple[DensityMap, np.ndarray]:
     """Replace the density of some atoms by solvent.
 
     Solvent is the map's own spectrum with random phases, at the median and the spread of what lies 6 Å and more from the
-    model: zero, where that was masked. It replaces the density within 3 Å of the deleted atoms and fades out over 2 Å, and
-    over 2 Å towards the atoms that stay.
+    model: zero, where that was masked. It replaces the density as far as `domain_weight` goes.
 
     Returns
     -------
     map, and the voxels (bool) that are wholly solvent now and 4 Å or more from any atom that stays.
     """
-    limit = 12.0  # Å; more than all distances that are compared below
-    to_gone = np.minimum(distance_to_atoms(density, atoms.xyz[gone], limit), limit)
-    to_kept = np.minimum(distance_to_atoms(density, atoms.xyz[~gone], limit), limit)
-    weight = soft_mask(to_gone, 3.0, 2.0) * soft_mask(to_gone - to_kept, -2.0, 2.0)
+    weight, to_gone, to_kept = domain_weight(density, atoms, gone)
     values = density.array[np.minimum(to_gone, to_kept) > SOLVENT]
     middle = float(np.median(values)) if values.size else 0.0
     spread = 1.4826 * float(np.median(np.abs(values - middle))) if values.size else 0.0
@@ -253,9 +280,11 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
     -------
     dict of shares of the box above the matched level, and the same of the control itself at the level matched on the real map
     under the name with `_input`: noise (a box of noise alone), phases, solvent (the noise round the molecule, at the level of
-    that map), noise_unexplained (a box of noise as strong as all that the model does not explain). Then deleted (share
-    of a deleted domain that comes back), ligand (correlation of the model's ligands, or else of a planted glycan, over that
-    in the input), and level, the matched one in network units: 0 is the solvent, 1 the molecule's 95th percentile.
+    that map), noise_unexplained (a box of noise as strong as all that the model does not explain). Then deleted (share of a
+    deleted domain that comes back), weak and faint (relative height of a domain that was weakened to 0.5 and 0.15, over that
+    of the same domain as it was), ligand (correlation of the model's ligands, or else of a planted glycan, over that in the
+    input), planted (1 if it was planted), and level, the matched one in network units: 0 is the solvent, 1 the molecule's 95th
+    percentile.
     """
     level, level_input = matched_level(enhanced, reference), matched_level(density, reference)
     maps = ControlMaps.make(density, reference, resolution, seed)
@@ -265,7 +294,11 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
     else:
         host, ligand = with_glycan(density, reference.atoms, resolution)
         after = enhance(host)
-    return {
+    domain = end_domain(reference.atoms)
+    usual = relative_height(enhanced, reference.atoms, domain)
+    heights = {name: relative_height(enhance(weakened(density, reference.atoms, domain, share)), reference.atoms, domain) / usual
+               for name, share in WEAKENED.items()}
+    return heights | {"planted": float(host is not density)} | {
         "level": float(robust(density.array).apply(np.array([level]))[0]),
         "noise": share_above(enhance(maps.noise).array, level),
         "noise_input": share_above(maps.noise.array, level_input),
