@@ -33,9 +33,11 @@ from superem import nets
 from .command import as_command
 from .data import Pool, batch
 from .losses import content, shell_disagreement
+from .muon import Muon
 
 #: Seconds between looks at the pool for new shards.
 REFRESH = 1.0
+OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
 #: Shards read before the first step; the others follow while it trains.
 FIRST_SHARDS = 40
 #: Settings that may differ from sitting to sitting.
@@ -52,6 +54,7 @@ def parse() -> tuple[argparse.Namespace, dict | None]:
     parser.add_argument("--fsc-weight", type=float, default=0.1)
     parser.add_argument("--adversarial", type=float, default=0.0, help="weight of the discriminator's word; 1e-3 in the paper")
     parser.add_argument("--hours", type=float, default=2.0, help="whole length of the run, all sittings together")
+    parser.add_argument("--optimiser", choices=sorted(OPTIMISERS), default="adam")
     parser.add_argument("--rate", type=float, default=4e-4)
     parser.add_argument("--warm-up", type=int, default=300, help="steps")
     parser.add_argument("--batch", type=int, default=6)
@@ -97,7 +100,7 @@ class Run:
         if options.start_from and not state:
             self.begin_from(options.start_from)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), options.rate)
+        self.optimiser = OPTIMISERS[options.optimiser](self.network.parameters(), options.rate)
         self.critic = Critic(options) if options.adversarial else None
         self.step, self.seconds = 0, 0.0
         if state:
@@ -113,7 +116,7 @@ class Run:
         """Say which settings differ from those of the run's last sitting, and refuse those that make it another run."""
         changed = [f"--{name.replace('_', '-')} {value} (was {before[name]})" for name, value in self.config().items()
                    if name not in SITTING and name in before and value != before[name]]
-        if any(option.startswith(("--architecture ", "--options ", "--adversarial ")) for option in changed):
+        if any(option.startswith(("--architecture ", "--options ", "--adversarial ", "--optimiser ")) for option in changed):
             raise SystemExit(f"{self.folder} holds another run: {', '.join(changed)}. Give what it was begun with, or another"
                              " --name.")
         if changed:
@@ -165,7 +168,7 @@ class Run:
     def train_step(
         self, lr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor, resolution: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """One step of Adam on (B, 1, n, n, n) tensors and (B,) resolutions; the parts of the loss, not waited for."""
+        """One step of the optimiser on (B, 1, n, n, n) tensors and (B,) resolutions; the parts of the loss, not waited for."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         hr = hr * self.options.target_scale

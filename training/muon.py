@@ -1,0 +1,73 @@
+"""Adam, but for the kernels of hidden convolutions: these take steps of equal length in all directions (Muon)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+#: Decay of the momentum.
+MOMENTUM = 0.95
+#: Coefficients of the quintic iteration that brings singular values near to 1, and how often it is done (Jordan 2024).
+QUINTIC = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+#: Root mean square of a step, over the rate: about that of Adam's, so that one rate serves both (Liu et al. 2025,
+#: arXiv:2502.16982).
+LENGTH = 0.2
+#: A kernel of fewer channels in or out than this is Adam's: those that densities enter and leave by.
+FEWEST = 16
+
+
+def hidden(parameter: torch.nn.Parameter) -> bool:
+    """Whether a parameter is a kernel (out, in, d, h, w) between hidden channels, wider than one voxel."""
+    return parameter.ndim == 5 and min(parameter.shape[:2]) >= FEWEST and parameter[0, 0].numel() > 1
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """The nearest matrix (m, n) whose singular values are all about 1, from 0.7 to 1.2."""
+    a, b, c = QUINTIC
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-9)
+    for _ in range(ITERATIONS):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised, for hidden kernels as matrices (out, in · d · h · w); Adam for all other parameters.
+
+    After K. Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024), with Nesterov's momentum.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], rate: float) -> None:
+        parameters = list(parameters)
+        kernels = [p for p in parameters if hidden(p)]
+        others = [p for p in parameters if not hidden(p)]
+        super().__init__([{"params": kernels}, {"params": others}], {"lr": rate})
+        self._adam = torch.optim.Adam(others, rate)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Take one step by the gradients that there are; `closure` is not asked."""
+        kernels, others = self.param_groups
+        for parameter in kernels["params"]:
+            momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+            momentum.lerp_(parameter.grad, 1 - MOMENTUM)
+            ahead = parameter.grad.lerp(momentum, MOMENTUM).flatten(1)
+            length = LENGTH * max(ahead.shape) ** 0.5  # orthogonal, its root mean square is 1 / sqrt(larger side)
+            parameter.sub_(orthogonal(ahead).view_as(parameter), alpha=kernels["lr"] * length)
+        for group in self._adam.param_groups:
+            group["lr"] = others["lr"]
+        self._adam.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run needs to go on."""
+        return {"muon": super().state_dict(), "adam": self._adam.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        super().load_state_dict(state_dict["muon"])
+        self._adam.load_state_dict(state_dict["adam"])
