@@ -183,11 +183,11 @@ def test_other_weights_are_refused(evaluated, tmp_path):
 def test_only_the_readmes_table_changes(evaluated, tmp_path):
     """What stands before and after stays; a second run changes nothing; a README without the lines is refused."""
     readme = tmp_path / "README.md"
-    readme.write_text(f"# A\n\n{card.BEGIN}\nold\n{card.END}\n\n## B\n")
+    readme.write_text(f"# A\n\n{card.BEGIN}\nthe table before\n{card.END}\n\n## B\n")
     write(evaluated, tmp_path, "--readme", str(readme))
     text = readme.read_text()
     assert text.startswith(f"# A\n\n{card.BEGIN}\nMeans over two real maps") and text.endswith(f"{card.END}\n\n## B\n")
-    assert "old" not in text and "Q-score, all atoms" in text
+    assert "the table before" not in text and "Q-score, all atoms" in text
     write(evaluated, tmp_path, "--readme", str(readme))
     assert readme.read_text() == text
     readme.write_text("# A\n")
