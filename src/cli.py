@@ -36,7 +36,7 @@ SHOWN_AT_FIRST = 0.01  # share of the voxels inside the contour that ChimeraX op
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return its exit code."""
     parser = _parser()
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)  # options may stand between the two files
     try:
         if args.list_models:
             for card in store.bundled():

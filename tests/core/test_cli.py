@@ -123,11 +123,21 @@ def test_bad_input_is_one_sentence_and_exit_code_1(folder, call, weights, densit
     assert names(folder) == before
 
 
+@pytest.mark.parametrize("order", [
+    "{files[0]} {options} {files[1]}", "{options} {files[0]} {files[1]}", "{options} -- {files[0]} {files[1]}"])
+def test_options_stand_anywhere(folder, call, weights, order):
+    """Between the two files, too, as in many scripts for clusters."""
+    line = order.format(files=("in.mrc", "out.mrc"), options="--model WEIGHTS --device cpu --no-skip --level 0.3")
+    code, out, err = call(*(weights if word == "WEIGHTS" else word for word in line.split()))
+    assert code == 0 and "Level 0.3" in out and names(folder) == ["in.mrc", "out.mrc"], err
+
+
 def test_wrong_usage_is_exit_code_2(folder, call, weights):
     (folder / "out.mrc").write_text("mine")
     for arguments, words in [
         ((), "are needed"),
         (("in.mrc",), "are needed"),
+        (("in.mrc", "--overwrite", "out.mrc", "new.mrc"), "unrecognized arguments: new.mrc"),
         (("in.mrc", "out.mrc"), "exists"),
         (("in.mrc", "new.map"), "end in .mrc"),
         (("in.mrc", "in.mrc", "--overwrite"), "different files"),
