@@ -66,7 +66,7 @@ class ReleasedGenerator:
 
     SIZE = 25
 
-    def __init__(self, folder: str | Path, stride: int = 6, fill: float = 1.2, batch: int = 8) -> None:
+    def __init__(self, folder: str | Path, stride: int = 4, fill: float = 1.2, batch: int = 8) -> None:
         folder = Path(folder)
         weights = folder / "model" / "G_model"
         if not weights.exists() or not (folder / "model.py").exists():

@@ -225,7 +225,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--emgan", type=Path, metavar="DIR",
                         help="checkout of the released generator; its weights are a pickle, which can run code: "
                              "name only a folder you trust")
-    parser.add_argument("--emgan-stride", type=int, default=6, help="stride of its cubes (%(default)s)")
+    parser.add_argument("--emgan-stride", type=int, default=4, help="stride of its cubes (%(default)s, as its authors recommend)")
     parser.add_argument("--controls", action="store_true", help="run the negative controls with our models")
     parser.add_argument("--cctbx", type=Path, metavar="PYTHON",
                         help=f"interpreter that has cctbx-base ({DEFAULT_CCTBX}, if it is there)")
