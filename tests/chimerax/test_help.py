@@ -58,3 +58,11 @@ def test_commands_of_the_tutorial_are_written_as_they_run():
     """What a link runs is what it shows."""
     for command, shown in re.findall(r'href="cxcmd:([^"]+)"><b>(.*?)</b>', text("tutorials/superem.html"), re.DOTALL):
         assert command == " ".join(shown.split())
+
+
+def test_colors_of_reliability_are_those_of_the_program(chimerax):
+    """The key names the values of these colors only."""
+    from chimerax.superem.expected_q import COLORS
+
+    shown, = re.findall(r"color sample .* palette (\S+)</b>", text("commands/superem.html"))
+    assert shown == ":".join(f"{q},{color}" for q, color in COLORS)
