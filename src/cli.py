@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         help="orientations to average over (default: as many as the model asks for)")
     add("--batch-size", type=_positive, metavar="N", help="tiles at once (default: what suits the device)")
     add("--grid", choices=predict.GRIDS, default="1A", help="grid of the output: 1 Å voxels or the input's (default: 1A)")
-    add("--resolution", type=float, metavar="Å", help="of the map: decides how sharp the output may be (default: found from it)")
+    add("--resolution", type=float, metavar="Å", help="decides how sharp the output may be (best left out: found from the map)")
     add("--reliability", type=Path, metavar="Q.mrc", help="write a map of the Q-score to expect where, too")
     add("--no-skip", action="store_true", help="run the network on empty tiles too")
     add("--voxel-size", type=float, metavar="Å", help="voxel size of the input, in place of its header's")
