@@ -16,6 +16,7 @@ from chimerax.core.commands import (
     FloatArg,
     IntArg,
     ModelIdArg,
+    ModelsArg,
     StringArg,
     commas,
 )
@@ -27,9 +28,10 @@ from .core.density import MapError
 from .core.predict import GRIDS, RESOLUTIONS, ROTATION_COUNTS, require_reliability
 from .core.tiles import PRESETS
 from .job import jobs
+from .names import is_result, label
 from .nets.store import DEFAULT, WeightsError, bundled, find, read_card
 from .prediction import Request, Settings
-from .volumes import check_kind, is_result, label
+from .volumes import check_kind
 
 
 def superem(
@@ -46,7 +48,7 @@ def superem(
     subregion: Any = "all",
     step: Any = (1, 1, 1),
     model_id: tuple[int, ...] | None = None,
-    hide_maps: bool = False,
+    hide_maps: bool | None = None,
     block: bool | None = None,
 ) -> Any:
     """Make a super-resolved map of each map, beside it and at a level that encloses the same volume.
@@ -74,7 +76,7 @@ def superem(
     for volume in filter(is_result, volumes):
         session.logger.warning(f"{label(volume)} is itself a super-resolved map, an estimate; "
                                "run superem on the original.")
-    requests = [Request(v, settings, step, subregion, model_id, hide_maps) for v in volumes]
+    requests = [Request(v, settings, step, _part(v, subregion), model_id, hide_maps) for v in volumes]
     if block is None:
         block = session.in_script or not session.ui.is_gui
     if block:
@@ -83,6 +85,14 @@ def superem(
     for request in requests:
         jobs(session).submit(request)
     return None
+
+
+def _part(volume: Any, subregion: Any) -> Any:
+    """Return `subregion`, or which one is shown now: it may be another one when the job's turn has come."""
+    if subregion != "shown":
+        return subregion
+    shown, whole = ([tuple(int(i) for i in corner) for corner in volume.subregion(1, part)[:2]] for part in ("shown", "all"))
+    return "all" if shown == whole else shown
 
 
 def superem_models(session: Any) -> list[Any]:
@@ -135,9 +145,13 @@ class NumberedMapsArg(MapsArg):
     def parse(cls, text: str, session: Any) -> tuple[list[Any], str, str]:
         """Return the maps, the text as it is to be logged, and what follows."""
         try:
-            return super().parse(text, session)
+            maps, logged, rest = super().parse(text, session)
+            models, *_ = ModelsArg.parse(text, session)
         except AnnotationError as error:
             raise AnnotationError("Name maps by their numbers, as in 'superem #1' or 'superem #1,3'", error.offset) from error
+        if models and not maps:
+            raise UserError(f"{logged} is no map; superem needs one that is open, named by its number, as in 'superem #1'.")
+        return maps, logged, rest
 
 
 class StepArg(MapStepArg):

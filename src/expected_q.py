@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .core.density import DensityMap
-from .volumes import label, new_volume
+from .names import EXPECTED_Q, label
+from .volumes import new_volume
 
-SUFFIX = "expected Q"
 #: Colours of expected Q-scores: nothing to be believed in red, a map of 2 to 3 Å in blue.
 COLORS = ((0.1, "#d73027"), (0.3, "#fdae61"), (0.5, "#ffffbf"), (0.7, "#4575b4"))
 #: What the key to them says.
@@ -23,7 +23,7 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
 
     # With a colour of its own: a map that ChimeraX gives one to waits to be drawn from then on, where it is hidden for ever,
     # and ChimeraX 1.7 stumbles over it once it is closed.
-    volume = new_volume(session, _bordered(density), result, f"{result.name} {SUFFIX}", (0.7, 0.7, 0.7, 1.0),
+    volume = new_volume(session, _bordered(density), result, f"{result.name} {EXPECTED_Q}", (0.7, 0.7, 0.7, 1.0),
                         open_model=False, show_dialog=False)
     volume.display = False
     session.models.add([volume])
@@ -68,7 +68,7 @@ def painter_of(surface: Any) -> Any:
 def _expected_qs(session: Any) -> list[Any]:
     from chimerax.map import Volume
 
-    return [v for v in session.models.list(type=Volume) if v.name.endswith(SUFFIX)]
+    return [v for v in session.models.list(type=Volume) if v.name.endswith(EXPECTED_Q)]
 
 
 def _moved(_name: str, model: Any) -> None:
@@ -77,7 +77,7 @@ def _moved(_name: str, model: Any) -> None:
     for result in model.all_models():  # it may be a group that was moved
         if isinstance(result, Volume):
             for volume in {_paints(surface) for surface in result.surfaces} - {None}:
-                if not volume.deleted and volume.name.endswith(SUFFIX):
+                if not volume.deleted and volume.name.endswith(EXPECTED_Q):
                     volume.scene_position = result.scene_position
 
 

@@ -17,8 +17,8 @@ from chimerax.core.triggerset import TriggerSet
 from . import prediction
 from .core.density import DensityMap
 from .meter import Meter, status_text
+from .names import label
 from .prediction import USER_ERRORS, Made, Request
-from .volumes import label
 
 #: Seconds that ChimeraX waits, when it is left, for a thread to end that is inside of PyTorch: as one that it kills there it
 #: would crash.
@@ -41,7 +41,8 @@ class Queue:
         self.triggers.add_trigger("changed")
         self.triggers.add_trigger("made")
         self._jobs: list[Job] = []
-        session.triggers.add_handler("app quit", self._quit)
+        for trigger, handler in (("app quit", self._quit), ("begin save session", self._saved)):
+            session.triggers.add_handler(trigger, handler)
 
     def submit(self, request: Request) -> Job:
         """Put a job in line and return it at once."""
@@ -69,10 +70,16 @@ class Queue:
         return len(active)
 
     def _quit(self, *_trigger: Any) -> None:
-        running = [job for job in self._jobs if job.state == "running"]
+        running = [job for job in self._jobs if job.state in ("running", "terminating")]
         self.cancel_all()
         for job in running:
             job.join(QUIT_WAIT)
+
+    def _saved(self, *_trigger: Any) -> None:
+        if self._jobs:
+            names = ", ".join(job.name for job in self._jobs)
+            self.session.logger.warning(f"The session file will not hold what superem is still to make: of {names}. "
+                                        "Save it again when that is done.")
 
     def _start_next(self) -> None:
         if self._jobs and self._jobs[0].state == "pending":
@@ -101,8 +108,7 @@ class Job(Task):
     def __init__(self, session: Any, request: Request, queue: Queue) -> None:
         super().__init__(session)
         self.request = request
-        self.name = label(request.volume)
-        self.title = f"superem of {self.name}"
+        self._name = label(request.volume)
         self.start_time = datetime.now()  # the Task Manager asks a job that waits for it, too
         self.stage = "waiting"
         self.progress: tuple[float, int] = (0, 0)
@@ -118,6 +124,18 @@ class Job(Task):
     def __str__(self) -> str:
         """Name the map and the number by which `taskman kill` stops the job."""
         return f"{self.title}, ID {self.id}"
+
+    @property
+    def name(self) -> str:
+        """The map's name and number; of one that was closed, the last that were asked for."""
+        if not self.request.volume.deleted:
+            self._name = label(self.request.volume)
+        return self._name
+
+    @property
+    def title(self) -> str:
+        """What the job does, in a few words."""
+        return f"superem of {self.name}"
 
     def start(self, *_args: Any, **_keywords: Any) -> None:
         """Read the map and start the thread; a map that cannot be read ends the job."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from chimerax.core.errors import UserError
@@ -17,6 +18,7 @@ from .core.density import DensityMap, MapError, check, crop
 from .core.devices import DeviceError
 from .expected_q import open_expected_q
 from .meter import Meter, status_text
+from .names import TELLING, label, part_words
 from .nets.store import DEFAULT, WeightsError
 from .provenance import CAUTION
 
@@ -40,14 +42,24 @@ class Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """A map to work on, which part of it, how, and what becomes of the result."""
+    """A map to work on, which part of it, how, and what becomes of it and the result."""
 
     volume: Any
     settings: Settings = field(default_factory=Settings)
     step: Any = 1
     subregion: Any = "all"
     model_id: tuple[int, ...] | None = None
-    hide_maps: bool = False
+    hide_maps: bool | None = None  # only where the result is coloured, which its input would cover
+
+    @property
+    def words(self) -> list[str]:
+        """What is not as it is by default and changes the map, each as in the command; of a weights file the name."""
+        changed = {name: value for name in TELLING if (value := getattr(self.settings, name)) != getattr(Settings(), name)}
+        if "model" in changed:
+            changed["model"] = Path(self.settings.model).name.removesuffix(".safetensors")
+        if "resolution" in changed:
+            changed["resolution"] = f"{self.settings.resolution:g}"
+        return [*(f"{name} {value}" for name, value in changed.items()), *part_words(self.step, self.subregion)]
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,7 @@ def run_now(session: Any, request: Request) -> Made:
     UserError
         With one sentence, for anything that the user can mend.
     """
-    title = f"superem of {volumes.label(request.volume)}"
+    title = f"superem of {label(request.volume)}"
     meter = Meter(lambda *progress: session.logger.status(status_text(title, *progress)))
     try:
         part, seen = read(request)
@@ -124,19 +136,17 @@ def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Me
 
 def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> Made:
     """Open the result beside its input at a matched level, and log what was done."""
-    source, report, model_id = request.volume, enhanced.report, request.model_id
+    source, report, model_id, hide = request.volume, enhanced.report, request.model_id, request.hide_maps
     if model_id is not None and session.models.have_id(model_id):  # taken since the job was asked for
         model_id = None
-    result = volumes.volume_of(session, enhanced.density, source, model_id)
+    result = volumes.volume_of(session, enhanced.density, source, model_id, request.words)
     try:
         levels = volumes.match_levels(result, source, density)
     except BaseException:
         session.models.close([result])
         raise
-    if request.hide_maps:
-        source.display = False
     lines = [
-        f"{volumes.label(result)} of {volumes.label(source)}. {report.summary()}",
+        f"{label(result)} of {label(source)}. {report.summary()}",
         *report.notes,
         *(f"Level {old:.4g} became {new:.4g}: " + (f"both enclose {volume:,.0f} Å³." if volume else
           "each lies above all density of its map; lower them to see something.") for old, new, volume in levels),
@@ -144,6 +154,11 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
     ]
     if enhanced.reliability:
         lines.insert(-1, _colored(session, enhanced.reliability, result))
+        if hide is None and _is_colored(result):
+            hide = True
+            lines.insert(-1, f"{label(source)} is hidden, since it would cover these colors.")
+    if hide:
+        source.display = False
     session.logger.info("\n".join(lines))
     if report.doubt:
         session.logger.warning(report.doubt)
@@ -156,8 +171,12 @@ def _colored(session: Any, reliability: DensityMap, result: Any) -> str:
     try:
         expected = open_expected_q(session, reliability, result)
     except Exception as error:
-        sentence = f"{volumes.label(result)} could not be colored by the Q-score to expect: {error}"
+        sentence = f"{label(result)} could not be colored by the Q-score to expect: {error}"
         session.logger.report_exception(sentence)
         return sentence
-    return (f"{volumes.label(expected)}: the Q-score to expect of a right model at each place, by which "
-            f"{volumes.label(result)} is colored.")
+    return f"{label(expected)}: the Q-score to expect of a right model at each place" + (
+        f", by which {label(result)} is colored." if _is_colored(result) else ".")
+
+
+def _is_colored(volume: Any) -> bool:
+    return any(s.vertex_colors is not None for s in volume.surfaces)

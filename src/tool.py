@@ -11,6 +11,7 @@ from chimerax.core.tools import ToolInstance, get_singleton
 
 from .bundle import TOOL_NAME
 from .job import QUIT_WAIT, jobs
+from .names import newest_pair
 from .panel.choices import from_state
 from .prediction import Made
 from .provenance import CAUTION
@@ -46,6 +47,8 @@ class SuperEMTool(ToolInstance):
         self.tool_window.manage("side")
         self._find_devices()
         self._choices_changed()
+        if (pair := newest_pair(session)) is not None:
+            self.compare.compare(*pair)
 
     @classmethod
     def get_singleton(cls, session: Any) -> SuperEMTool | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,19 +9,12 @@ import numpy as np
 
 from .core.density import DensityMap, MapError
 from .core.levels import level_for_surface, level_for_volume
+from .names import bracketed, label, mark, part_words, result_name
 
-SUFFIX = "superem"
-#: Of the files that hold one map.
-FILE_SUFFIXES = (".mrc", ".map", ".ccp4")
 #: Å around a part of a map that the network sees too: at a cut through density it goes wrong far into the part.
 CONTEXT = 20.0
 #: Of these two the new map takes the one that is farther from its input's colour.
 COLORS = ((0.33, 0.60, 0.85, 1.0), (0.93, 0.69, 0.25, 1.0))
-
-
-def label(volume: Any) -> str:
-    """Return a map's name and number, by which the user tells it from others of that name."""
-    return f"{volume.name} #{volume.id_string}"
 
 
 def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap:
@@ -45,7 +37,7 @@ def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap
     region = volume.subregion(step, subregion)
     first, _, ijk_step = volume.step_aligned_region(region)
     matrix = volume.region_matrix(region)
-    data, name = volume.data, label(volume) + _part(step, subregion)
+    data, name = volume.data, label(volume) + bracketed(part_words(step, subregion))
     if not matrix.size:
         size = " x ".join(map(str, data.size))
         raise MapError(f"{name} has no voxels: the map has {size}, which are counted from zero.")
@@ -56,19 +48,6 @@ def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap
         rotation=np.array(data.rotation, float),
         name=name,
     )
-
-
-def _part(step: Any, subregion: Any) -> str:
-    """Return what tells a part of a map from the whole, as it was asked for."""
-    words = []
-    if not isinstance(subregion, str):
-        words.append(f"subregion {','.join(str(i) for corner in subregion for i in corner)}")
-    elif subregion != "all":
-        words.append(f"subregion {subregion}")
-    steps = np.broadcast_to(step, 3)
-    if steps.max() > 1:
-        words.append(f"step {','.join(map(str, steps)) if np.ptp(steps) else steps[0]}")
-    return f" ({', '.join(words)})" if words else ""
 
 
 def region_with_context(volume: Any, step: Any, subregion: Any) -> Any:
@@ -100,20 +79,14 @@ def check_kind(volume: Any) -> None:
         raise MapError(f"{name} has a skewed unit cell (angles {angles}°); resample it onto a rectangular grid first.")
 
 
-def stem(volume: Any) -> str:
-    """Return a map's name without what makes it the name of a file: ".mrc", ".map.gz", ..."""
-    return re.sub(rf"({'|'.join(map(re.escape, FILE_SUFFIXES))})(\.gz)?\b", "", volume.name)
+def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = None, words: Sequence[str] = ()) -> Any:
+    """Open `density` as a new Volume that lies, looks and moves like `source`, in another colour.
 
-
-def is_result(volume: Any) -> bool:
-    """Whether a map's name, or that of its file, says that it is a super-resolved one."""
-    return stem(volume).endswith(SUFFIX)
-
-
-def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = None) -> Any:
-    """Open `density` as a new Volume that lies, looks and moves like `source`, in another colour."""
-    name = source.name if is_result(source) else f"{source.name} {SUFFIX}"
+    `words` say, in its name, what was not as it is by default.
+    """
+    name = result_name(source, words)
     volume = new_volume(session, density, source, name, _other_color(source), model_id=model_id, style=_style(source))
+    mark(volume, source)
     volume.copy_settings_from(
         source, copy_region=False, copy_colors=False, copy_thresholds=False, copy_style=False, copy_xform=False)
     return volume
@@ -134,7 +107,7 @@ def new_volume(session: Any, density: DensityMap, place: Any, name: str, color: 
 
 
 def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[float, float, float]]:
-    """Set the contour levels of `volume` to enclose what those of `source` enclose in `density`.
+    """Set the contour levels of `volume` to enclose what those of `source` enclose in `density`, and show it in the same style.
 
     Parameters
     ----------
@@ -158,6 +131,7 @@ def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[fl
     levels = [s.level for s in source.surfaces] or source.initial_surface_levels()[0]
     matched = [(level, *level_enclosing(new, contoured_volume(density, level))) for level in levels]
     volume.set_parameters(surface_levels=[level for _, level, _ in matched])
+    volume.set_display_style(_style(source))  # once more: surfaces are made with their levels, and are not meshes
     return matched
 
 

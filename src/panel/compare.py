@@ -7,7 +7,6 @@ dragged the same changes are made directly, for a command at every step would fi
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from chimerax.geometry import translation
 from ..core.density import DensityMap, crop
 from ..core.levels import enclosed_volume, level_for_volume
 from ..expected_q import painter_of
-from ..volumes import FILE_SUFFIXES, contoured_volume, density_of, level_enclosing, stem
+from ..names import FILE_SUFFIXES, file_name
+from ..volumes import contoured_volume, density_of, level_enclosing
 
 #: The level slider goes from a quarter of the volume enclosed at its middle to four times as much.
 VOLUME_RANGE = 4.0
@@ -110,7 +110,9 @@ class Pair:
 
     @property
     def blended(self) -> int | None:
-        """Place of the blending slider that the maps stand at, in per cent; None where they are not blended."""
+        """Place of the blending slider that the maps stand at, in per cent; None where both are shown, but not blended."""
+        if self.before.display != self.after.display:
+            return 100 if self.after.display else 0
         if not self.contoured:
             return None
         before, after = (round(100 * (1 - volume.surfaces[0].rgba[3])) for volume in self.maps)
@@ -264,8 +266,8 @@ def _quick_level(volume: Any, wanted: float, now: float) -> float:
 
 
 def save_name(volume: Any) -> str:
-    """Return a name for the file of a map, without spaces and signs that some systems do not take."""
-    return re.sub(r"[^\w.+-]+", "_", stem(volume)) + ".mrc"
+    """Return a name for the file of a map."""
+    return file_name(volume.name) + ".mrc"
 
 
 def save_command(volume: Any, path: str) -> str:

@@ -10,6 +10,7 @@ from chimerax.ui.widgets import ModelMenuButton
 from Qt.QtCore import Qt, QTimer
 from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider
 
+from ..names import short_label
 from .compare import Apart, Pair, save_command, save_name, volume_at
 
 STEPS = 100  # of a slider
@@ -29,10 +30,9 @@ class CompareBox(QGroupBox):
         self._place = STEPS // 2  # of the level slider, as this box left it
         self._apart: Apart | None = None  # maps that this box moved apart
         self._chosen: tuple[Any, ...] = ()  # maps that the menus stood at when they were last looked at
-        self.before = ModelMenuButton(session, class_filter=Volume, no_value_button_text="No map chosen",
-                                      autoselect=ModelMenuButton.AUTOSELECT_NONE)
-        self.after = ModelMenuButton(session, class_filter=Volume, no_value_button_text="No map chosen",
-                                     autoselect=ModelMenuButton.AUTOSELECT_NONE)
+        self.before, self.after = (
+            ModelMenuButton(session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_NONE,
+                            no_value_button_text="No map chosen", item_text_func=short_label) for _ in range(2))
         self.flip = self._button("Fli&p", "Show the one of both maps that is hidden, in place of the other", self._flip)
         self.beside = self._button("Side &by side", "Move the maps apart; dragging turns both alike", self._beside)
         self.beside.setCheckable(True)
@@ -149,21 +149,25 @@ class CompareBox(QGroupBox):
         self.lay_together()
         self._volume.setText(LEVEL_HINT)
         self._levels = None
-        blended = pair.blended if pair is not None else None
-        self._set_quietly(self.blend, STEPS if blended is None else blended)
+        self._show_blend()
         self._set_quietly(self.level, STEPS // 2)
         self._place = STEPS // 2
+
+    def _show_blend(self) -> None:
+        """Put the slider where both maps stand; in the middle if neither is more to be seen than the other."""
+        pair = self.pair
+        self._set_quietly(self.blend, STEPS // 2 if pair is None or pair.blended is None else pair.blended)
 
     def _flip(self) -> None:
         if (pair := self.pair) is not None:
             self.lay_together()
-            shown = pair.flip()
-            self._set_quietly(self.blend, 0 if shown is pair.before else STEPS)
+            pair.flip()
+            self._show_blend()
 
     def _beside(self) -> None:
         if self.beside.isChecked() and (pair := self.pair) is not None:
             self._apart = pair.side_by_side()
-            self._set_quietly(self.blend, STEPS)  # both are opaque now
+            self._show_blend()
         else:
             self.lay_together()
 

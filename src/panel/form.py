@@ -25,6 +25,7 @@ from Qt.QtWidgets import (
 )
 
 from ..core.predict import RESOLUTIONS
+from ..names import short_label
 from ..nets.store import WeightsError, bundled
 from .choices import DEFAULT, GRIDS, REGIONS, ROTATIONS, TILINGS, Choices
 
@@ -54,7 +55,7 @@ class ChoicesForm(QWidget):
         self._form = form = _form_layout(self)
         self.map_menu = ModelMenuButton(
             session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_FIRST_DISPLAYED,
-            no_value_button_text="No map open")
+            no_value_button_text="No map open", item_text_func=short_label)
         self.map_menu.value_changed.connect(self.changed)
         self._device = self._combo({"auto": "Automatic: the best there is"}, "Where the network runs")
         self._model = self._combo({}, "The network and its weights")

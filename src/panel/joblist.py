@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from chimerax.core.models import MODEL_ID_CHANGED, MODEL_NAME_CHANGED
 from Qt.QtWidgets import QGridLayout, QProgressBar, QPushButton, QWidget
 
 from ..job import jobs
@@ -34,13 +35,20 @@ class JobList(QWidget):
         self._ended = ended
         self._rows: dict[Any, JobRow] = {}
         self._layout = column(self)
-        self._handler = self._queue.triggers.add_handler("changed", self._changed)
+        self._handlers = [self._queue.triggers.add_handler("changed", self._changed)]
+        self._handlers += [session.triggers.add_handler(t, self._renamed) for t in (MODEL_NAME_CHANGED, MODEL_ID_CHANGED)]
         for job in self._queue.list():
             self._changed("changed", job)
 
     def forget(self) -> None:
         """Follow the jobs no more; they go on."""
-        self._handler.remove()
+        for handler in self._handlers:
+            handler.remove()
+
+    def _renamed(self, _name: str, model: Any) -> None:
+        for job, row in self._rows.items():
+            if job.request.volume is model:
+                row.update_row()
 
     def _changed(self, _name: str, job: Any) -> None:
         if job in self._queue.list():
@@ -67,7 +75,6 @@ class JobRow(QWidget):
         self.label = Note()
         self.bar = QProgressBar()
         self.cancel = QPushButton("&Cancel")
-        self.cancel.setToolTip(f"Stop superem of {job.name}")
         self.cancel.clicked.connect(lambda *_: job.cancel())
         layout.addWidget(self.label, 0, 0, 1, 2)
         layout.addWidget(self.bar, 1, 0)
@@ -83,6 +90,7 @@ class JobRow(QWidget):
         else:
             text = f"{job.name}: {STAGES.get(job.stage, job.stage)}"
         self.label.setText(text)
+        self.cancel.setToolTip(f"Stop {job.title}")
         # A bar of no length moves to and fro: something goes on, for how long is not known.
         self.bar.setRange(0, 100 * total if total or job.stage != "waiting" else 1)
         self.bar.setValue(int(100 * done))

@@ -4,6 +4,9 @@ import numpy as np
 
 from chimerax_library import draw_frame
 
+#: What becomes of a map named "blobs" with the network of the fixture `weights`.
+RESULT = "blobs superem (model identity)"
+
 
 def blobs(shape=(40, 36, 44), step=(1.2, 1.2, 1.2), seed=0) -> np.ndarray:
     """Density (zyx) of a few Gaussian blobs of 2 to 3 Å well inside the box, smooth enough to be resampled."""

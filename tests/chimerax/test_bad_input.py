@@ -25,11 +25,11 @@ def refused(run, session):
 
 
 def test_no_map(refused, session):
-    """A model that is not a map."""
+    """A model that is not a map: it, not what is open, is what is wrong."""
     from chimerax.core.models import Model
 
     session.models.add([Model("not a map", session)])
-    assert "needs a map" in refused("superem #1")
+    assert "#1 is no map" in refused("superem #1")
 
 
 def test_nothing_open(refused):
@@ -70,7 +70,7 @@ def test_copy_of_a_channel_works(run, session, weights):
     """The advice that is given for a channel makes a map that superem takes."""
     add_map(session).data.channel = 1
     run("volume copy #1")
-    assert run(f"superem #2 model {weights}").name.endswith("superem")
+    assert run(f"superem #2 model {weights}").name == "blobs copy superem (model identity)"
 
 
 def test_skewed_cell(refused, session):

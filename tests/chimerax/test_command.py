@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chimerax_library import draw_frame
-from made_maps import add_map, blobs
+from made_maps import RESULT, add_map, blobs
 
 
 def surface_volume(volume):
@@ -22,7 +22,7 @@ def test_returns_a_new_volume_beside_the_input(run, session, volume, weights):
     """One map in, one new map out, named after it; the input stays shown and as it was."""
     before = volume.full_matrix().copy()
     result = run(f"superem #1 model {weights}")
-    assert result.id == (2,) and result.name == "blobs superem"
+    assert result.id == (2,) and result.name == RESULT
     assert volume.display and result.display
     assert np.array_equal(volume.full_matrix(), before)
     assert np.allclose(result.data.step, 1)
@@ -33,7 +33,7 @@ def test_several_maps_give_a_list(run, session, weights):
     for name in "abc":
         add_map(session, name=name)
     results = run(f"superem #1-3 model {weights}")
-    assert [r.name for r in results] == ["a superem", "b superem", "c superem"]
+    assert [r.name for r in results] == [RESULT.replace("blobs", name) for name in "abc"]
 
 
 def test_level_encloses_the_same_volume(run, session, volume, weights):
@@ -76,6 +76,17 @@ def test_image_style(run, session, volume, weights):
         assert share[1] == pytest.approx(share[0], rel=0.02)
 
 
+@pytest.mark.parametrize("style", ["mesh", "surface", "image"])
+def test_style(run, session, volume, weights, style):
+    """The result is shown in the style of its source, whether that was drawn before or not."""
+    if style != "surface":  # that of a map that was just opened
+        volume.set_display_style(style)
+        draw_frame(session)
+    result = run(f"superem #1 model {weights}")
+    assert bool(result.showing_image()) == (style == "image") and result.surface_shown == (style != "image")
+    assert result.has_mesh == (style == "mesh")
+
+
 def test_level_above_all_density(run, session, volume, weights):
     """Nothing is shown of either map: the log says why."""
     volume.set_parameters(surface_levels=[99])
@@ -89,7 +100,7 @@ def test_reliability(run, session, volume, weights, options):
     from chimerax.map import Volume
 
     result = run(f"superem #1 model {weights} reliability true {options}")
-    expected = next(m for m in session.models.list(type=Volume) if m.name == "blobs superem expected Q")
+    expected = next(m for m in session.models.list(type=Volume) if m.name == f"{result.name} expected Q")
     assert not expected.display and result.display
     assert np.array_equal(expected.data.size, np.add(result.data.size, 2))
     assert np.allclose(expected.scene_position.matrix, result.scene_position.matrix)
@@ -102,7 +113,7 @@ def test_reliability(run, session, volume, weights, options):
     result.set_parameters(surface_levels=[1.3 * surface.level])
     result.update_drawings()
     assert len(surface.vertex_colors) == len(surface.vertices)
-    assert f"blobs superem expected Q #{expected.id_string}: the Q-score to expect" in session.log.text("note")
+    assert f"{expected.name} #{expected.id_string}: the Q-score to expect" in session.log.text("note")
 
 
 @pytest.mark.parametrize("options", ["", "subregion 8,8,8,28,28,28"])
@@ -138,11 +149,21 @@ def test_reliability_follows_the_result(painted, run, session, volume, weights):
     assert np.array_equal(colours_at(1.2 * level), before)
 
 
+@pytest.mark.parametrize(("options", "hidden"), [
+    ("reliability true", True), ("reliability true hideMaps false", False), ("", False), ("hideMaps true", True)])
+def test_colours_are_not_covered(run, session, volume, weights, options, hidden):
+    """The input, which lies on the result, is hidden where that is coloured and nothing else was asked for; the log says so."""
+    run(f"superem #1 model {weights} {options}")
+    assert volume.display != hidden
+    assert ("blobs #1 is hidden, since it would cover" in session.log.text("note")) == (options == "reliability true")
+
+
 def test_reliability_of_an_image_has_no_surface_to_colour(run, session, volume, weights):
     volume.set_display_style("image")
     draw_frame(session)
     run(f"superem #1 model {weights} reliability true")
-    assert any(m.name == "blobs superem expected Q" for m in session.models.list())
+    assert volume.display and "is colored" not in session.log.text("note")
+    assert any(m.name == f"{RESULT} expected Q" for m in session.models.list())
 
 
 def test_keywords(run, session, volume, weights):
@@ -179,7 +200,7 @@ def test_model_in_a_folder_with_a_space(run, session, volume, weights, tmp_path)
     path = tmp_path / "new weights" / r"of\north.safetensors"
     path.parent.mkdir()
     path.write_bytes(weights.read_bytes())
-    assert run(f'superem #1 model "{path}"').name == "blobs superem"
+    assert run(f'superem #1 model "{path}"').name == r"blobs superem (model of\north)"
 
 
 def test_result_as_input(run, session, volume, weights):
@@ -191,9 +212,26 @@ def test_result_as_input(run, session, volume, weights):
     assert again.name == result.name
 
 
+@pytest.mark.parametrize(("options", "words"), [
+    ("", ""), ("device cpu batchSize 2 rotations 1", " (rotations 1)"), ("grid 1A subregion shown", ""),
+    ("resolution 3.8 subregion 2,2,2,40,30,35", " (resolution 3.8, subregion 2,2,2,40,30,35)"),
+    ("tiling fast grid input resolution 4 step 2", " (tiling fast, grid input, resolution 4, step 2)")])
+def test_results_are_told_apart(run, session, volume, options, words):
+    """What was not as it is by default, and changes the map, is in its name."""
+    assert run(f"superem #1 {options}").name == f"blobs superem{words}"
+
+
+def test_shown_part_is_named(run, session, volume, weights):
+    """By its corners, since another part may be shown later, as when the job's turn has come; likewise that of its expected Q."""
+    run("volume #1 region 5,6,7,30,28,26")
+    name = run(f"superem #1 model {weights} subregion shown reliability true").name
+    assert name == "blobs superem (model identity, subregion 5,6,7,30,28,26)"
+    assert f"{name} expected Q" in {m.name for m in session.models.list()}
+
+
 def test_a_map_too_coarse_is_doubted(run, session, volume):
     """The warning comes with the bundled model, which is made for 3 to 6 Å, and leaves the result to the user."""
-    assert run("superem #1 resolution 4").name.endswith("superem")
+    assert run("superem #1 resolution 4").name == "blobs superem (resolution 4)"
     assert "not to be trusted" not in session.log.text("warning")
     run("superem #1 resolution 8")
     assert "A map of 8 Å is coarser than the 3 to 6 Å" in session.log.text("warning")
@@ -230,6 +268,6 @@ def test_session_keeps_the_result(run, session, volume, weights, tmp_path):
     session.models.close(session.models.list())
     with open(path, "rb") as file:
         session.restore(file)
-    restored = next(m for m in session.models.list() if m.name == "blobs superem")
+    restored = next(m for m in session.models.list() if m.name == RESULT)
     assert np.array_equal(restored.full_matrix(), matrix)
     assert restored.surfaces[0].level == level

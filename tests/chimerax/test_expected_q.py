@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from chimerax_library import draw_frame
-from made_maps import add_map
+from made_maps import RESULT, add_map
 
-NAME = "blobs superem expected Q"
+NAME = f"{RESULT} expected Q"
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_closed_with_its_result_of_a_session_file(run, session, volume, reliable
         handler.remove()
     del session.superem_expected_q
     open_session(session, path)
-    result = next(m for m in session.models.list() if m.name == "blobs superem")
+    result = next(m for m in session.models.list() if m.name == RESULT)
     result.position = translation((0, 0, 7))
     expected, = expected_qs(session)
     assert expected.position.same(result.position)
@@ -62,7 +62,7 @@ def test_a_result_that_cannot_be_colored_is_kept(run, session, volume, reliable,
     monkeypatch.setattr(prediction, "open_expected_q", lambda *_: 1 / 0)
     result = reliable()
     assert not result.deleted and result.display
-    assert "blobs superem #2 could not be colored by the Q-score to expect: division by zero" in session.log.text("bug")
+    assert f"{RESULT} #2 could not be colored by the Q-score to expect: division by zero" in session.log.text("bug")
     session.log.lines.clear()  # the fixture refuses defects that no test asked for
 
 
@@ -80,7 +80,7 @@ def test_left_open_if_it_is_used(run, session, volume, reliable):
     expected, = expected_qs(session)
     expected.display = True
     draw_frame(session)
-    session.models.close([m for m in session.models.list() if m.name == "blobs superem"])
+    session.models.close([m for m in session.models.list() if m.name == RESULT])
     assert not expected.deleted
 
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from made_maps import add_map, blobs
+from made_maps import RESULT, add_map, blobs
 from panels import open_panel
 from panels import wait as panel_wait
 
@@ -68,7 +68,7 @@ def test_command_in_the_background(run, session, volume, weights, queue):
     job, = queue.list()
     assert job in session.tasks.list()
     wait(session, lambda: job.state == "finished")
-    assert job.result.name == "blobs superem" and job.report.tiles_run > 0 and job.lines
+    assert job.result.name == RESULT and job.report.tiles_run > 0 and job.lines
     assert not queue.list() and not session.tasks.list()
 
 
@@ -147,6 +147,22 @@ def test_one_at_a_time(session, submit, queue, gate):
     for job in (first, second):
         states = list(dict.fromkeys(state for _thread, other, state in seen if other is job))
         assert states == ["pending", "running", "finished"]
+
+
+def test_session_that_is_saved_while_jobs_run(session, volume, submit, gate, tmp_path):
+    """It cannot hold them, which is said once, of all of them."""
+    from chimerax.core.session import save
+
+    jobs = [submit(volume), submit(add_map(session, name="other"))]
+    wait(session, lambda: running(jobs[0]))
+    save(session, str(tmp_path / "half.cxs"))
+    assert session.log.text("warning").count("The session file will not hold") == 1
+    assert "of blobs #1, other #2." in session.log.text("warning")
+    gate.set()
+    wait(session, lambda: jobs[1].state == "finished")
+    session.log.lines.clear()
+    save(session, str(tmp_path / "whole.cxs"))
+    assert "will not hold" not in session.log.text("warning")
 
 
 def test_cancel_stops_within_two_seconds(run, session, submit, queue, gate):
@@ -279,10 +295,13 @@ def test_a_whole_map_is_read_once(volume):
     assert part is seen
 
 
-def test_leaving_chimerax_waits_for_the_thread(session, volume, submit, queue, gate):
-    """One that is killed inside of PyTorch takes ChimeraX down with it."""
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_leaving_chimerax_waits_for_the_thread(session, volume, submit, queue, gate, cancelled):
+    """One that is killed inside of PyTorch takes ChimeraX down with it, be it one that was just cancelled."""
     jobs = [submit(volume), submit(volume)]
     wait(session, lambda: running(jobs[0]))
+    if cancelled:
+        jobs[0].cancel()
     session.triggers.activate_trigger("app quit", None)
     assert "superem of blobs #1" not in {thread.name for thread in threading.enumerate()}
     wait(session, lambda: not queue.list())
@@ -388,5 +407,5 @@ def test_twenty_jobs_at_random(session, submit, queue):
     wait(session, lambda: not queue.list())
     assert not session.tasks.list()
     volumes = {m.name for m in session.models.list() if m.id and len(m.id) == 1}
-    assert volumes <= {"blobs", "blobs superem"}
+    assert volumes <= {"blobs", RESULT}
     assert not [t for t in threading.enumerate() if t.name.startswith("superem")]

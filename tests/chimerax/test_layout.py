@@ -2,6 +2,7 @@
 
 import pytest
 
+from made_maps import add_map
 from panels import jobs, wait
 
 
@@ -171,9 +172,13 @@ def test_every_shortcut_is_its_own(tool, volume):
 
 
 def test_narrowest_panel_shows_whole_rows(tool, result):
-    """However narrow the window is made, there is nothing to scroll sideways for, the advanced part open."""
+    """However narrow the window is made, there is nothing to scroll sideways for, the advanced part open, names long."""
     from Qt.QtWidgets import QScrollArea
 
+    long = add_map(tool.session, name="EMD_12345_LOCALLY_REFINED.map superem (model my_network, resolution 3.85, step 2)")
+    tool.form.map_menu.value = long
+    tool.compare.compare(tool.compare.before.value, long)
+    assert tool.compare.after.text() == "EMD_12345_LOCALLY_REFI…tion 3.85, step 2) #3"
     tool.form.advanced.setChecked(True)
     area = tool.tool_window.ui_area
     area.resize(area.minimumSizeHint())

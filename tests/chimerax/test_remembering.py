@@ -3,6 +3,7 @@
 import pytest
 
 from chimerax_library import draw_frame
+from made_maps import RESULT
 from panels import open_panel
 
 
@@ -31,7 +32,7 @@ def test_session_brings_the_panel_back(tool, volume, result, tmp_path):
     again, = [t for t in session.tools.list() if t.display_name == "SuperEM"]
     assert again.form.choices == choices
     assert again.form.map_menu.value.name == "blobs"
-    assert [m.value.name for m in (again.compare.before, again.compare.after)] == ["blobs", "blobs superem"]
+    assert [m.value.name for m in (again.compare.before, again.compare.after)] == ["blobs", RESULT]
     again.delete()
 
 
@@ -83,7 +84,7 @@ def test_reliability_follows_a_result_of_a_session(window, volume, weights, tmp_
     del window.superem_expected_q
     open_session(window, path)
     again, = [t for t in window.tools.list() if t.display_name == "SuperEM"]
-    result, expected = (next(m for m in window.models.list() if m.name == f"blobs superem{q}") for q in ("", " expected Q"))
+    result, expected = (next(m for m in window.models.list() if m.name == f"{RESULT}{q}") for q in ("", " expected Q"))
     level = result.surfaces[0].level
     colours = {}
     for x in (0, 15):

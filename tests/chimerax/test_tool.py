@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chimerax_library import draw_frame
-from made_maps import add_map
+from made_maps import RESULT, add_map
 from panels import jobs, open_panel, wait
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def test_run_composes_a_command(tool, volume, weights, monkeypatch):
 
 def test_run_makes_a_map_in_the_background(tool, volume, result):
     """Run returns at once; the map, the report and the comparison come when the job has ended."""
-    assert result.name == "blobs superem"
+    assert result.name == RESULT
     assert tool.compare.before.value is volume
     assert f"superem #{volume.id_string} device cpu" in tool.session.log.text()
     assert "both enclose" in tool.report.text() and "identity" in tool.report.text()
@@ -98,6 +98,45 @@ def test_second_result_takes_the_place_of_the_first(tool, volume, result, monkey
     tool.run_button.click()
     assert wait(tool.session, lambda: not jobs(tool.session))
     assert tool.compare.before.value.name == "other" and len(commands) == 1
+
+
+def test_blend_after_a_run(tool, volume, result):
+    """Both maps are shown, opaque, and the slider can be dragged to either side; a result alone has it at its end."""
+    assert volume.display and result.display and tool.compare.blend.value() == 50
+    tool.compare.blend.setValue(80)
+    assert [v.surfaces[0].rgba[3] for v in (volume, result)] == pytest.approx([0.2, 0.8], abs=0.01)
+    volume.display = False
+    tool.compare.compare(result, volume)
+    tool.compare.compare(volume, result)
+    assert tool.compare.blend.value() == 100
+
+
+def test_panel_that_is_opened_after_a_command(window, volume, weights):
+    """It compares the maps of the last job, as far as both are open."""
+    from chimerax.core.commands import run
+
+    results = [run(window, f"superem #1 model {weights} block true") for _ in range(2)]
+    for shown in reversed(results):
+        tool = open_panel(window)
+        assert tool.compare.pair.maps == (volume, shown)
+        tool.delete()
+        window.models.close([shown])
+    tool = open_panel(window)
+    assert tool.compare.pair is None
+    tool.delete()
+
+
+def test_map_that_is_renamed_meanwhile(tool, volume):
+    """The rows of its jobs have its new name, that of a job that waits, too; and its new number."""
+    wait(tool.session, lambda: tool.form.map_menu.value is volume)
+    tool.run_button.click()
+    tool.run_button.click()
+    volume.name = "lobster"
+    tool.session.models.assign_id(volume, (7,))
+    texts = [label.text() for label in tool.jobs.findChildren(type(tool.report))]
+    assert [text.split(":")[0] for text in texts] == ["lobster #7"] * 2
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    assert tool.compare.after.value.name.startswith("lobster superem")
 
 
 def test_report_and_caution(tool, result):
@@ -327,11 +366,21 @@ def test_levels_that_differ_are_brought_together_by_dragging(tool):
 @pytest.mark.parametrize("name", ["flip", "blend"])
 def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
     """Flipping and blending compare maps in one place, so they lay those that are side by side together first."""
+    from chimerax.core.commands import run as run_command
+    from chimerax.std_commands import show, transparency
+
+    def run(session, command):
+        commands.append(command)
+        if command.startswith("show"):  # `tile` is not in the library
+            run_command(session, command)
+
+    for module in (show, transparency):
+        module.register_command(tool.session.logger)
     commands = []
-    monkeypatch.setattr("chimerax.superem.panel.compare.run", lambda _session, command: commands.append(command))
+    monkeypatch.setattr("chimerax.superem.panel.compare.run", run)
     tool.compare.blend.setValue(70)
     tool.compare.beside.click()
-    assert tool.compare.blend.value() == tool.compare.blend.maximum(), "both are opaque, and the slider says otherwise"
+    assert tool.compare.blend.value() == 50, "both are opaque, and the slider says otherwise"
     commands.clear()
     tool.compare.flip.click() if name == "flip" else tool.compare.blend.setValue(40)
     assert commands[0].startswith("tile off") and not tool.compare.beside.isChecked()

@@ -41,11 +41,11 @@ class ModelMenuButton(QPushButton):
     AUTOSELECT_SINGLE = "single"
 
     def __init__(self, session, *, no_value_button_text="No model chosen", class_filter=None,
-                 autoselect=AUTOSELECT_SINGLE):
+                 autoselect=AUTOSELECT_SINGLE, item_text_func=str):
         super().__init__()
         self.setMenu(QMenu(self))
         self.menu().triggered.connect(lambda action: self._choose(action.data()))
-        self._session, self._class, self._autoselect = session, class_filter, autoselect
+        self._session, self._class, self._autoselect, self._text = session, class_filter, autoselect, item_text_func
         self._no_value_button_text = no_value_button_text
         self._value = None
         self._handlers = [session.triggers.add_handler(t, self._items_change) for t in (ADD_MODELS, REMOVE_MODELS)]
@@ -71,7 +71,7 @@ class ModelMenuButton(QPushButton):
         models = self._models()
         self.menu().clear()
         for model in models:
-            self.menu().addAction(str(model)).setData(model)
+            self.menu().addAction(self._text(model)).setData(model)
         if self._value not in models:
             self._choose(self._automatic(models), delayed=True)
 
@@ -84,7 +84,7 @@ class ModelMenuButton(QPushButton):
         if value is self._value and self.text():
             return
         self._value = value
-        self.setText(self._no_value_button_text if value is None else str(value))
+        self.setText(self._no_value_button_text if value is None else self._text(value))
         if delayed:  # as the real one does: other widgets may have to follow the models first
             QTimer.singleShot(0, self.value_changed.emit)
         else:

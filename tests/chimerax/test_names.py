@@ -1,0 +1,99 @@
+"""How results are known and named, whatever becomes of their names."""
+
+import pytest
+
+from chimerax_library import open_map
+from made_maps import add_map, blobs
+
+
+@pytest.fixture
+def result(run, volume, weights):
+    """The super-resolved map of `volume`."""
+    return run(f"superem #1 model {weights}")
+
+
+def warned(session):
+    """Whether the log says that a map is itself a result."""
+    return "is itself a super-resolved map" in session.log.text("warning")
+
+
+def test_a_result_that_was_saved(run, session, volume, weights, result, tmp_path):
+    """It gets the file's name, and is a result all the same."""
+    from chimerax.map.volume import save_map
+
+    save_map(session, str(tmp_path / "result.mrc"), None, models=[result])
+    assert result.name == "result.mrc"
+    again = run(f"superem #2 model {weights}")
+    assert warned(session) and again.name == "result.mrc superem (model identity)"
+
+
+@pytest.mark.parametrize("kind", ["result", "reliability"])
+def test_a_file_of_the_command_line(run, session, weights, tmp_path, kind):
+    """Its header says what it is, whatever the file is called."""
+    from chimerax.superem import provenance
+    from chimerax.superem.core.density import DensityMap
+    from chimerax.superem.core.mrc import write_mrc
+    from chimerax.superem.core.predict import enhance
+    from chimerax.superem.nets.store import load
+
+    report = enhance(DensityMap(blobs()), load(str(weights)), device="cpu").report
+    labels = provenance.labels(report, "emd_1.map")
+    write_mrc(tmp_path / "any.mrc", DensityMap(blobs(), name="any"),
+              labels if kind == "result" else [provenance.EXPECTED_Q, *labels[1:]])
+    open_map(session, tmp_path / "any.mrc")
+    run(f"superem #1 model {weights}")
+    assert warned(session) == (kind == "result")
+
+
+@pytest.mark.parametrize(("name", "file"), [
+    ("emd_1461.mrc superem", "emd_1461_superem.mrc"), ("a/b.map.gz superem", "a_b_superem.mrc"), ("emdb 1461", "emdb_1461.mrc"),
+    ("emd_1461.map superem (resolution 3.8, subregion 20,20,20,60,60,60)",
+     "emd_1461_superem_resolution_3.8_subregion_20_20_20_60_60_60.mrc"),
+    ("x superem (model my: net)", "x_superem_model_my_net.mrc"), ("???", "map.mrc")])
+def test_name_of_the_file(session, volume, name, file):
+    """The name that is proposed has one suffix and no spaces, and is known as a result's when the file is opened."""
+    from chimerax.superem.names import is_result
+    from chimerax.superem.panel.compare import save_name
+
+    volume.name = name
+    assert save_name(volume) == file
+    volume.name = file
+    assert is_result(volume) == ("superem" in name)
+
+
+@pytest.mark.parametrize("name", ["x superem expected Q", "x superem (step 2) expected Q", "x_superem_step_2_expected_Q.mrc",
+                                  "superem input", "x superem copy"])
+def test_other_names(session, volume, name):
+    """A map of the Q-score to expect is no result, nor is what only has the word in its name."""
+    from chimerax.superem.names import is_result
+
+    volume.name = name
+    assert not is_result(volume)
+
+
+def test_pair_of_a_session_that_was_opened(run, session, volume, weights, result, tmp_path):
+    """The newest result is found by its name; not one whose input is closed, nor a map of the Q-score to expect."""
+    from chimerax.core.session import open as open_session
+    from chimerax.core.session import save
+    from chimerax.superem.names import newest_pair
+
+    run(f"superem #1 model {weights} resolution 3.8 reliability true")
+    other = add_map(session, name="other")
+    run(f"superem #{other.id_string} model {weights}")
+    session.models.close([other])
+    path = str(tmp_path / "pair.cxs")
+    save(session, path)
+    open_session(session, path)
+    before, after = newest_pair(session)
+    assert (before.name, after.name) == ("blobs", "blobs superem (model identity, resolution 3.8)")
+    session.models.close([before])
+    assert newest_pair(session) is None
+
+
+def test_pair_of_maps_that_were_renamed(session, volume, result):
+    """In the session in which a result was made it is known of which map that was, whatever both are called."""
+    from chimerax.superem.names import newest_pair
+
+    volume.name, result.name = "one", "two"
+    add_map(session, name="three")
+    assert newest_pair(session) == (volume, result)
