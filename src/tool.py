@@ -211,8 +211,12 @@ class SuperEMTool(ToolInstance):
     def _foretold(self, asked: Any, answer: Any) -> None:
         from .panel.foretell import told
 
-        if asked == self._asked:
-            self._foresee(answer if isinstance(answer, str) else told(answer), asked)
+        if asked != self._asked:
+            return
+        if isinstance(answer, str):  # what was wrong may be mended: the same is asked again
+            self._foresee(answer)
+        else:
+            self._foresee(told(answer), asked)
 
     def _foresee(self, text: str, answered: Any = None) -> None:
         self.estimate.setText(text)

@@ -298,9 +298,10 @@ def test_devices_are_those_that_are_there(tool):
 
 
 def test_pytorch_that_is_missing(window, volume, monkeypatch):
-    """The panel opens, and says what mends it."""
+    """The panel opens, and says what mends it; what was mended is estimated."""
     import chimerax.superem.panel.foretell as foretell
-    from chimerax.superem.core.devices import DeviceError
+    from chimerax.superem.core.devices import Device, DeviceError
+    from chimerax.superem.core.estimate import Estimate
 
     def missing(*_arguments):
         raise DeviceError("SuperEM needs PyTorch; install it with: pip install torch")
@@ -310,6 +311,10 @@ def test_pytorch_that_is_missing(window, volume, monkeypatch):
     monkeypatch.setattr("chimerax.superem.nets.store.load", lambda _name: None)
     tool = open_panel(window)
     assert wait(window, lambda: "pip install torch" in tool.estimate.text())
+    found = Estimate(2, 2**30, 0, 60.0, Device("cpu", "CPU"))
+    monkeypatch.setattr("chimerax.superem.core.estimate.estimate", lambda *_, **_keywords: found)
+    tool._choices_changed()  # as at the end of a job, or when something else is chosen and this again
+    assert wait(window, lambda: "About 60 seconds for 2 tiles on CPU" in tool.estimate.text())
     tool.delete()
 
 
