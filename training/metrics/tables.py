@@ -109,7 +109,7 @@ def summary_table(outcome: dict) -> str:
     methods = list(next(iter(maps.values())))
     rows = [[head, *(number(mean(maps, method, key), decimals) for method in methods)]
             for key, head, decimals in summary(outcome)]
-    return table([f"means over {len(maps)} maps", *methods], rows)
+    return table([f"means over {len(maps)} map{'s' * (len(maps) > 1)}", *methods], rows)
 
 
 def with_error(differences: np.ndarray) -> tuple[float, float]:
