@@ -60,7 +60,7 @@ class Runner:
         self.torch = import_torch()
         self.device = device
         self.batch_size = max(1, batch_size)
-        self.rotations = rotations
+        self.rotations = 1  # until the device is trusted: all are turned alike
         self.notes: list[str] = []
         self._largest = 0  # bytes of the largest array that a layer read or wrote
         self._cuda = device.name.startswith("cuda")
@@ -72,6 +72,7 @@ class Runner:
             raise DeviceError(f"The model could not be moved to {device.label} ({reason})", "use device cpu") from error
         if trusted is not None:
             self._agree_with(trusted)
+        self.rotations = rotations
         if self._cuda:
             self.torch.cuda.reset_peak_memory_stats(device.name)
 
@@ -84,8 +85,7 @@ class Runner:
             If it does, or cannot run the network at all.
         """
         tile = np.random.default_rng(0).standard_normal((1, PROBE, PROBE, PROBE), dtype=np.float32)
-        other = Runner(trusted, Device("cpu", "CPU"), 1, self.rotations)
-        found, right = (runner(tile, lambda _: None) for runner in (self, other))
+        found, right = (runner(tile, lambda _: None) for runner in (self, Runner(trusted, Device("cpu", "CPU"), 1, 1)))
         if found is None or right is None or not np.std(found - right) <= PROBE_DIFFERENCE * np.std(right):  # NaN fails too
             raise DeviceError(f"With PyTorch {self.torch.__version__} {self.device.label} gives other numbers than the CPU",
                               "use device cpu, or another version of PyTorch")
