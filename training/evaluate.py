@@ -31,7 +31,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from superem.core.density import DensityMap
-from superem.core.mrc import read_mrc
 from superem.core.resample import resample
 
 from . import pairs
@@ -71,7 +70,7 @@ def read_cases(data: Path, split: str | None = "validation", ids: list[str] | No
     cases = []
     for row in rows:
         map_file, model_file = pairs.files(data, row["id"])
-        density = resample(read_mrc(map_file))
+        density = resample(pairs.read_map(map_file))
         cases.append(Case(row["id"], row["group"], density, read_atoms(model_file), float(row["resolution"])))
     return cases
 
@@ -198,7 +197,8 @@ def measure_with_cctbx(python: Path | None, maps: dict[str, DensityMap], atoms: 
     python = python or (DEFAULT_CCTBX if DEFAULT_CCTBX.exists() else None)
     if python is None:
         return {}, ["mtriage was not run: no interpreter with cctbx was named (--cctbx); fsc05 and fsc0143 are our own."]
-    keys = {label: digest(WORKER.read_bytes(), density.array, atoms.xyz, atoms.b_iso, resolution, qscore)
+    keys = {label: digest(WORKER.read_bytes(), density.array, density.origin, density.step, *atoms.arrays().values(), resolution,
+                          qscore)
             for label, density in maps.items()}
     missing = [label for label, key in keys.items() if cache.record(key) is None]
     try:

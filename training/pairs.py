@@ -85,6 +85,20 @@ class RealMap:
     group: str
 
 
+def read_map(path: Path) -> DensityMap:
+    """A map whose axes are those of its model's coordinates.
+
+    Raises
+    ------
+    SystemExit
+        If ChimeraX has turned it, and says so in the file: training and metrics go by origin and voxel size alone.
+    """
+    density = read_mrc(path)
+    if not np.allclose(density.rotation, np.eye(3)):
+        raise SystemExit(f"{path} lies on a turned grid: resample it onto one whose axes are x, y and z.")
+    return density
+
+
 def read_split(folder: str | Path, split: str) -> dict[str, RealMap]:
     """Maps of `folder`/pairs.csv that belong to `split`; of the train split only those fit to train on.
 
@@ -104,7 +118,7 @@ def read_split(folder: str | Path, split: str) -> dict[str, RealMap]:
     maps = {}
     for r in fit:
         map_file, model_file = files(folder, r["id"])
-        density, atoms = read_mrc(map_file), read_atoms(model_file)
+        density, atoms = read_map(map_file), read_atoms(model_file)
         spline = ndimage.spline_filter(density.array, output=np.float32)
         maps[r["id"]] = RealMap(density, spline, atoms, float(r["resolution"]), r["group"])
     return maps
@@ -113,7 +127,7 @@ def read_split(folder: str | Path, split: str) -> dict[str, RealMap]:
 def draw(rng: np.random.Generator, real: RealMap, n: int = 72) -> Pair:
     """One (n, n, n) pair of a real map: turned, shifted, and re-sharpened or degraded at random.
 
-    HR is trusted within 4 Å of the model, and where the map shows nothing: density that nobody modelled is
+    HR is trusted within some 3.5 Å of the model, and where the map shows nothing: density that nobody modelled is
     neither right nor wrong.
     """
     turn = Rotation.random(random_state=int(rng.integers(2**31)))
@@ -133,7 +147,7 @@ def draw(rng: np.random.Generator, real: RealMap, n: int = 72) -> Pair:
 
     at = turn.inv().apply(real.atoms.coordinates - centre) + n / 2
     hr = target_density(at, real.atoms.weights, n)
-    near = gaussian_density(at, np.ones(len(at)), (n, n, n), 1.5) > 0.004  # about 4 Å from an atom
+    near = gaussian_density(at, np.ones(len(at)), (n, n, n), 1.5) > 0.004  # 3 to 4 Å from an atom
     lr = robust(lr).apply(lr)
     empty = ndimage.gaussian_filter(np.abs(lr), 1.5) < 0.08
     lr *= rng.uniform(0.8, 1.25)

@@ -44,8 +44,8 @@ def read_shard(path: Path) -> list[Pair]:
         ]
 
 
-def endless(kind: str, data: Path, seed: int) -> Iterator[Pair]:
-    """Pairs of one kind, from the structures or the train maps under `data`."""
+def endless(kind: str, data: Path, seed: int | None) -> Iterator[Pair]:
+    """Pairs of one kind, from the structures or the train maps under `data`; without a seed others each time."""
     rng = np.random.default_rng(seed)
     if kind == "real":
         return pairs.stream(rng, pairs.read_split(data / "maps", "train"))
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=60, help="how many files to rotate through")
     parser.add_argument("--pairs", type=int, default=16, help="pairs a shard")
     parser.add_argument("--seconds", type=float, default=600, help="time to run")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="a number makes the same pairs whenever it is given (other pairs each time)")
     options = parser.parse_args()
     source = endless(options.kind, options.data, options.seed)
     options.pool.mkdir(parents=True, exist_ok=True)

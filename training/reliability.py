@@ -160,8 +160,9 @@ def main(arguments: list[str] | None = None) -> None:
         errors = (np.abs(guess - s.q).mean() for guess in (right, constant))
         rows.append([s.name + " (not fitted)" * (s.name in options.also), f"{s.q.mean():.2f}", f"{right.mean():.2f}",
                      *(f"{e:.2f}" for e in errors), *(f"{r:+.2f}" for r in ranks), random])
-    means = [np.mean([float(row[n]) for row in rows]) for n in range(1, 8)]
-    rows.append(["**mean**", *(f"{m:.2f}" for m in means[:4]), *(f"{m:+.2f}" for m in means[4:]), ""])
+    shared = [row for row, s in zip(rows, samples, strict=True) if s.name not in options.also]
+    means = [np.mean([float(row[n]) for row in shared]) for n in range(1, 8)]
+    rows.append(["**mean of the fitted**", *(f"{m:.2f}" for m in means[:4]), *(f"{m:+.2f}" for m in means[4:]), ""])
     text = table(["map", "local Q-score", "expected", "mean error", "error of a constant", "rank correlation of Q with detail",
                   "with the input's detail", "with their agreement", "expected of random phases"], rows)
     print(f"{text}\n\n{json.dumps(fit(fitted))}")

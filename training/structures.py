@@ -9,6 +9,7 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
+from superem.core.mrc import replaced
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def load_structures(folder: str | Path, cache: str | Path) -> dict[str, list[Ato
             raise SystemExit(f"{path} is missing, though {table.name} lists it.")
         sets.setdefault(row["set"], []).append(read_atoms(path))
     cache.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(cache, listed=np.frombuffer(listed, np.uint8), **_pack(sets))
+    with replaced(cache) as part, open(part, "wb") as whole:  # several writers of pairs may make it at once
+        np.savez_compressed(whole, listed=np.frombuffer(listed, np.uint8), **_pack(sets))
     with np.load(cache) as arrays:  # so that a first reading gives what all later ones do
         return _unpack(arrays)
 

@@ -23,6 +23,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
 FIRST_SHARDS = 40
 #: Settings that may differ from sitting to sitting.
 SITTING = ("hours", "pool", "start_from", "threads", "device", "steps", "report")
+#: Those of them that hold until they are given again.
+KEPT = ("hours", "pool")
 
 
 def parse() -> tuple[argparse.Namespace, dict | None]:
@@ -78,7 +81,7 @@ def parse() -> tuple[argparse.Namespace, dict | None]:
     if not saved.exists():
         return options, None
     state = torch.load(saved, weights_only=True, map_location="cpu")
-    parser.set_defaults(**{name: value for name, value in state["config"].items() if name not in SITTING})
+    parser.set_defaults(**{name: value for name, value in state["config"].items() if name not in SITTING or name in KEPT})
     return parser.parse_args(), state
 
 
@@ -114,6 +117,7 @@ class Run:
 
     def compare(self, before: dict) -> None:
         """Say which settings differ from those of the run's last sitting, and refuse those that make it another run."""
+        before = {"optimiser": "adam"} | before  # as it was before there was a choice
         changed = [f"--{name.replace('_', '-')} {value} (was {before[name]})" for name, value in self.config().items()
                    if name not in SITTING and name in before and value != before[name]]
         if any(option.startswith(("--architecture ", "--options ", "--adversarial ", "--optimiser ")) for option in changed):
@@ -189,7 +193,7 @@ class Run:
         loss.backward()
         parts["norm"] = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
         for parameter in self.network.parameters():
-            parameter.grad.nan_to_num_(0, 0, 0)  # a step whose gradient overflowed is none
+            parameter.grad.nan_to_num_(0, 0, 0)  # of a gradient that overflowed only momentum is left
         self.optimiser.step()
         decay = min(self.options.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -265,11 +269,14 @@ def main() -> None:
 
 
 def keep_fresh(pools: list[Pool]) -> None:
-    """Go on reading what shards appear, while the trainer trains."""
+    """Go on reading what shards appear, while the trainer trains; one that cannot be read is told of, and tried again."""
     while True:
         time.sleep(REFRESH)
         for pool in pools:
-            pool.refresh()
+            try:
+                pool.refresh()
+            except (OSError, ValueError, KeyError, BadZipFile) as error:
+                print(f"A shard of {pool.folder} cannot be read: {error}", flush=True)
 
 
 if __name__ == "__main__":

@@ -56,10 +56,12 @@ def radial_power(array):
 
 
 def test_randomised_phases_keep_amplitudes_and_nothing_of_the_shape(case):
-    """Same mean, deviation and radial power, no correlation, and the same again from the same seed."""
+    """Same deviation and radial power round the solvent whatever the seed, no correlation, and the same from the same seed."""
     density = case[0]
     noise = randomised_phases(density, np.random.default_rng(7))
-    assert abs(noise.array.mean()) == pytest.approx(abs(density.array.mean()), abs=1e-6)
+    for seed in range(4):  # the phase of a mean is a sign, which must not decide how much lies above a level
+        array = randomised_phases(density, np.random.default_rng(seed)).array
+        assert array.mean() == pytest.approx(np.median(density.array), abs=1e-5)
     assert noise.array.std() == pytest.approx(density.array.std(), rel=0.02)
     assert radial_power(noise.array) == pytest.approx(radial_power(density.array), rel=0.02)
     assert abs(np.corrcoef(noise.array.ravel(), density.array.ravel())[0, 1]) < 0.2

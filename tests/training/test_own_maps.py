@@ -8,7 +8,7 @@ from superem.core.density import DensityMap, MapError
 from superem.core.mrc import write_mrc
 from superem.nets.store import WeightsError
 
-from training import pairs, realism, simulate
+from training import pairs, pool, realism, simulate
 from training.command import as_command
 from training.evaluate import read_cases
 from training.reliability import read_samples
@@ -58,6 +58,30 @@ def test_what_is_wrong_with_validation_maps_is_said(tmp_path):
     write_mrc(folder / "a" / "map.mrc.gz", DensityMap(np.zeros((4, 4, 4), np.float32)))
     with pytest.raises(SystemExit, match="a/model.cif.gz is missing, though pairs.csv lists a."):
         read_cases(folder)
+
+
+def test_a_map_on_a_turned_grid_is_refused(tmp_path):
+    """Its model would lie elsewhere: training and metrics know origin and voxel size alone."""
+    turned = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    for rotation, refused in ((np.eye(3), False), (turned, True)):
+        path = tmp_path / "map.mrc"
+        write_mrc(path, DensityMap(np.zeros((4, 4, 4), np.float32), rotation=rotation))
+        if refused:
+            with pytest.raises(SystemExit, match="map.mrc lies on a turned grid"):
+                pairs.read_map(path)
+        else:
+            assert pairs.read_map(path).shape == (4, 4, 4)
+
+
+def test_a_pool_that_is_filled_again_gets_other_pairs(tmp_path, monkeypatch):
+    """Unless a seed is given: a trainer that goes on the next day would see those of the day before."""
+    drawn = []
+    monkeypatch.setattr(pool.pairs, "read_split", lambda *_: {})
+    monkeypatch.setattr(pool.pairs, "stream", lambda rng, _: drawn.append(rng.integers(2**60)) or iter(()))
+    for seed in ([], [], ["--seed", "3"], ["--seed", "3"]):
+        monkeypatch.setattr(sys, "argv", ["pool", "--kind", "real", "--seconds", "0", "--pool", str(tmp_path), *seed])
+        pool.main()
+    assert len(set(drawn)) == 3 and drawn[2] == drawn[3]
 
 
 def test_a_curve_needs_a_second_protein(tmp_path, monkeypatch):

@@ -77,6 +77,15 @@ def test_the_bar_for_ligands_says_what_was_there(planted, words):
     assert (f"{words} correlation kept, 90 % (worst map)", "95.0 %", True) in bars(case, "unet")
 
 
+def test_a_control_that_no_map_has_is_missed():
+    """A ligand where the map is empty has no correlation to keep."""
+    case = outcome()
+    figures = {"noise": 0.0, "solvent": 0.0, "deleted": 0.0, "ligand": float("nan"), "planted": 0.0}
+    case["controls"] = {name: {"unet": figures} for name in "ab"}
+    missed = [(text, reached) for text, reached, met in bars(case, "unet") if "correlation kept" in text and not met]
+    assert [reached for _, reached in missed] == ["– %"]
+
+
 def test_tables_hold_every_map_and_the_mean():
     """A row a map, a mean, and a column a figure and method."""
     tables = group_tables(outcome())

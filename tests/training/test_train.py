@@ -122,7 +122,7 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool):
     shard = filled_pool / "simulated-00000.npz"
     pool.write_shard(shard, [replace(pair, hr=pair.lr / 2) for pair in pool.read_shard(shard)])
     often = ("--report", "20", "--rate", "1e-3", "--warm-up", "10", "--clip", "1")
-    first = train(tmp_path, filled_pool, "--steps", "40", *often)
+    first = train(tmp_path, filled_pool, "--steps", "40", "--hours", "0.5", *often)
     assert first.returncode == 0, first.stderr
     second = train(tmp_path, filled_pool, "--steps", "20", *often)
     assert second.returncode == 0, second.stderr
@@ -131,6 +131,7 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool):
     assert len(losses) == 3 and "step 60" in second.stdout
     assert second.stdout.splitlines()[-1].startswith("runs/tiny/state.pt: 60 steps, ")
     assert losses[-1] < losses[0] / 2
+    assert "of 0.5 hours" in first.stdout and "of 0.5 hours" in second.stdout  # hours hold until they are given again
     out = tmp_path / "tiny.safetensors"
     card = export(tmp_path / "runs" / "tiny", out, name="tiny", tile=32, margin=4)
     assert card.training["steps"] == 60
@@ -152,10 +153,11 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool):
     card = export(tmp_path / "elsewhere/runs/tiny", out, name="tiny", tile=32, margin=4)
     assert (card.training["steps"], card.training["batch"], card.training["tile_edge"]) == (3, 2, 24)
     assert card.training["start_from"] == str(out) and f"begun from {out}" in trained(card.training)
-    other = subprocess.run([*short, "--adversarial", "1e-3"], cwd=tmp_path / "elsewhere", capture_output=True, text=True,
-                           env=environment)
-    assert other.stderr == ("runs/tiny holds another run: --adversarial 0.001 (was 0.0)."
-                            " Give what it was begun with, or another --name.\n")
+    for option, value, was in (("adversarial", "0.001", "0.0"), ("optimiser", "muon", "adam")):
+        other = subprocess.run([*short, f"--{option}", value], cwd=tmp_path / "elsewhere", capture_output=True, text=True,
+                               env=environment)
+        assert other.stderr == (f"runs/tiny holds another run: --{option} {value} (was {was})."
+                                " Give what it was begun with, or another --name.\n")
 
 
 def test_the_papers_objective_trains_both_networks(tmp_path, filled_pool):

@@ -46,7 +46,8 @@ def matched_level(density: DensityMap, reference: Reference, box: tuple[slice, .
     """Level at which a map's density within 3 Å of the model encloses the molecule's volume.
 
     `box` is where the reference's grid lies in the map. What lies further from the model does not count: a crop may hold
-    neighbours. The volume is three quarters of that of these voxels, so the level is a low one, lower than most depositors'.
+    neighbours. The volume is two thirds to three quarters of that of these voxels, so the level is a low one, lower than most
+    depositors'.
     """
     return level_for_volume(density.array[box][reference.near], reference.atoms.volume, density.step)
 
@@ -98,9 +99,13 @@ def noisy_solvent(density: DensityMap, reference: Reference, noise: DensityMap) 
 
 
 def randomised_phases(density: DensityMap, rng: np.random.Generator) -> DensityMap:
-    """A map with the amplitudes of `density` and the phases of white noise: as strong as the molecule, with none of it."""
+    """A map with the amplitudes of `density` and the phases of white noise: as strong as the molecule, with none of it.
+
+    Its mean, whose phase would only be a sign, is the solvent: the map's median.
+    """
     phases = rfftn(rng.standard_normal(density.shape))
     array = irfftn(np.abs(rfftn(density.array)) * phases / np.abs(phases), density.shape)
+    array += np.median(density.array) - array.mean()
     return DensityMap(array, density.origin, density.step, density.rotation, density.name)
 
 
@@ -309,5 +314,5 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
         "phases": share_above(enhance(maps.phases).array, level),
         "phases_input": share_above(maps.phases.array, level_input),
         "deleted": returned(enhanced, enhance(maps.emptied), level, maps.region),
-        "ligand": local_correlation(after, ligand, resolution) / local_correlation(host, ligand, resolution),
+        "ligand": float(np.divide(local_correlation(after, ligand, resolution), local_correlation(host, ligand, resolution))),
     }

@@ -215,6 +215,6 @@ def bars(outcome: dict, model: str, by_protein: bool = False) -> list[tuple[str,
                    "correlation kept, 90 % (worst map)", min, 0.9, 1),
     )
     for key, text, pick, limit, sign in worst if found else ():
-        reached = pick(value for control in found if math.isfinite(value := control[key]))
-        rows.append((text, f"{100 * reached:.1f} %", bool(sign * (reached - limit) >= 0)))
+        reached = pick((value for control in found if math.isfinite(value := control[key])), default=float("nan"))
+        rows.append((text, f"{number(100 * reached, 1)} %", bool(sign * (reached - limit) >= 0)))
     return rows
