@@ -170,7 +170,7 @@ def _run(args: argparse.Namespace) -> bool:
     output = _write(args.output, partial(write_mrc, density=result, labels=labels))
     reliability = report_file = None
     if enhanced.reliability:
-        labels = [provenance.EXPECTED_Q, *labels[1:]]
+        labels = [provenance.EXPECTED_Q_LABEL, *labels[1:]]
         reliability = _write(args.reliability, partial(write_mrc, density=enhanced.reliability, labels=labels))
     levels = _matched_levels(density, result, args.level)
     if args.json:

@@ -28,7 +28,7 @@ from .core.density import MapError
 from .core.predict import GRIDS, RESOLUTIONS, ROTATION_COUNTS, require_reliability
 from .core.tiles import PRESETS
 from .job import jobs
-from .names import is_result, label
+from .names import is_expected_q, is_result, label
 from .nets.store import DEFAULT, WeightsError, bundled, find, read_card
 from .prediction import Request, Settings
 from .volumes import check_kind
@@ -59,6 +59,7 @@ def superem(
     """
     if not volumes:
         raise UserError("superem needs a map: open one, and name it by its number, as in 'superem #1'.")
+    volumes = _densities(session, volumes)
     if model_id is not None:
         if len(volumes) > 1:
             raise UserError("modelId names one model, but several maps were given.")
@@ -72,7 +73,8 @@ def superem(
             check_kind(volume)
     except (MapError, WeightsError) as error:
         raise UserError(str(error)) from error
-    settings = Settings(device, model, tiling, int(rotations) if rotations else None, batch_size, grid, resolution, reliability)
+    given = int(rotations) if rotations and int(rotations) != card.rotations else None  # the model's own number is no change
+    settings = Settings(device, model, tiling, given, batch_size, grid, resolution, reliability)
     for volume in filter(is_result, volumes):
         session.logger.warning(f"{label(volume)} is itself a super-resolved map, an estimate; "
                                "run superem on the original.")
@@ -85,6 +87,18 @@ def superem(
     for request in requests:
         jobs(session).submit(request)
     return None
+
+
+def _densities(session: Any, volumes: list[Any]) -> list[Any]:
+    """Return the maps that are of density; those of the Q-score to expect, which a range of numbers takes in, are left out."""
+    others = [volume for volume in volumes if is_expected_q(volume)]
+    if not others:
+        return volumes
+    left_out = f"{', '.join(map(label, others))}: the Q-score to expect, no density"
+    if len(others) == len(volumes):
+        raise UserError(f"{left_out}; name the map that superem is to work on.")
+    session.logger.info(f"{left_out}; left out.")
+    return [volume for volume in volumes if volume not in others]
 
 
 def _part(volume: Any, subregion: Any) -> Any:

@@ -146,7 +146,8 @@ class Job(Task):
         try:
             part, seen = prediction.read(self.request)
         except Exception as error:  # of the map, or of the file that ChimeraX reads its values from only now
-            self._fail(str(error).strip(), None if isinstance(error, (*USER_ERRORS, UserError)) else error)
+            sentence = str(error).strip() or f"{self.name} cannot be read ({type(error).__name__})."
+            self._fail(sentence, None if isinstance(error, (*USER_ERRORS, UserError)) else error)
             return
         self.request.volume.add_volume_change_callback(self._volume_changed)
         prediction.announce(self.session)
@@ -195,7 +196,7 @@ class Job(Task):
         elif isinstance(outcome, USER_ERRORS):
             self._fail(str(outcome))
         elif isinstance(outcome, BaseException):
-            self._fail(f"superem stopped at an unexpected error: {outcome}", outcome)
+            self._fail(f"superem stopped at an unexpected error: {_words(outcome)}", outcome)
         else:
             self._show(density, outcome)
 
@@ -204,7 +205,7 @@ class Job(Task):
         try:
             made = prediction.show(self.session, self.request, density, enhanced)
         except Exception as error:
-            self._fail(f"superem could not show its result: {error}", error)
+            self._fail(f"superem could not show its result: {_words(error)}", error)
             return
         self.result, self.lines, self.report = made.result, made.lines, enhanced.report
         if self._values_changed:
@@ -249,3 +250,7 @@ class Job(Task):
 
     def _volume_changed(self, _volume: Any, change: str) -> None:
         self._values_changed |= change == "data values changed"
+
+
+def _words(error: BaseException) -> str:
+    return str(error).strip() or type(error).__name__

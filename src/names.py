@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .provenance import ESTIMATE
+from .provenance import ESTIMATE_LABEL, EXPECTED_Q_LABEL
 
 SUFFIX = "superem"
 #: What the map of the Q-score to expect is called, after the result that it belongs to.
@@ -21,7 +21,9 @@ TELLING = ("model", "tiling", "rotations", "grid", "resolution")
 #: Characters.
 MENU_WIDTH = 44
 _MARK = "superem_source"
-_RESULT = re.compile(rf"{SUFFIX}(_({'|'.join((*TELLING, 'subregion', 'step'))})_.+)?$")
+#: In the name of a result's file; what follows tells its settings, or that it is a copy or filtered.
+_RESULT = re.compile(rf"_{SUFFIX}(_|$)")
+_EXPECTED_Q = re.compile(rf"_{EXPECTED_Q.replace(' ', '_')}(_|$)")
 
 
 def label(volume: Any) -> str:
@@ -77,15 +79,19 @@ def is_result(volume: Any) -> bool:
 
     Its name may be any: ChimeraX gives a map that is saved that of the file. Into the header it writes nothing of it.
     """
-    if hasattr(volume, _MARK) or _says_result(volume.name):
-        return True
-    header = getattr(volume.data, "file_header", None)  # of an MRC file, where ChimeraX has read it from one
-    labels = header.get("labels", ()) if isinstance(header, dict) else ()
-    return any(text.startswith(ESTIMATE.encode()) for text in labels)
+    return hasattr(volume, _MARK) or _says_result(volume.name) or _is_labelled(volume, ESTIMATE_LABEL)
+
+
+def is_expected_q(volume: Any) -> bool:
+    """Whether a map is one of the Q-score to expect, no density, by its name or the header of its file."""
+    return bool(_EXPECTED_Q.search(file_name(volume.name))) or _is_labelled(volume, EXPECTED_Q_LABEL)
 
 
 def newest_pair(session: Any) -> tuple[Any, Any] | None:
-    """Return the map that was opened last of the results whose input is open, too, after that; None if there is none."""
+    """Return the newest of the results whose input is open, too, after that; None if there is none.
+
+    Newest is the one that ChimeraX lists last: one that was opened, or given another number, last.
+    """
     from chimerax.map import Volume
 
     maps = session.models.list(type=Volume)
@@ -97,14 +103,30 @@ def newest_pair(session: Any) -> tuple[Any, Any] | None:
 
 
 def _source(result: Any, maps: Sequence[Any]) -> Any:
-    """Return which of the maps a result was made of, as it is marked or, brought back by a session file, named."""
+    """Return which of the maps a result was made of, as it is marked or, brought back by a session file, named.
+
+    Names are compared as those of files are written, since a result that is saved gets that of its file. After a session a
+    result of a result is paired with the original, after which both are named.
+    """
     source = getattr(result, _MARK, lambda: None)()
     if source in maps:
         return source
-    named = re.fullmatch(rf"(.+) {SUFFIX}( \(.+\))?", result.name)
-    return next((v for v in reversed(maps) if named and v.name == named[1]), None)
+    original = _original(result.name)
+    return next((v for v in reversed(maps) if original is not None and file_name(v.name) == original), None)
 
 
 def _says_result(name: str) -> bool:
+    return _original(name) is not None
+
+
+def _original(name: str) -> str | None:
+    """Return the name, as a file's, of the map after which a result of this name is called; None if it is no result's."""
     plain = file_name(name)
-    return bool(_RESULT.search(plain)) and not plain.endswith(EXPECTED_Q.replace(" ", "_"))
+    found = None if _EXPECTED_Q.search(plain) else _RESULT.search(plain)
+    return plain[:found.start()] if found else None
+
+
+def _is_labelled(volume: Any, words: str) -> bool:
+    header = getattr(volume.data, "file_header", None)  # of an MRC file, where ChimeraX has read it from one
+    labels = header.get("labels", ()) if isinstance(header, dict) else ()
+    return any(text.startswith(words.encode()) for text in labels)

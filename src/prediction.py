@@ -98,14 +98,17 @@ def read(request: Request) -> tuple[DensityMap, DensityMap]:
     Raises
     ------
     MapError
-        If it cannot be worked on.
+        If it cannot be worked on, or does not fit in memory.
     """
     volume, step = request.volume, request.step
-    part = volumes.density_of(volume, step, request.subregion)
-    check(part)
-    if request.subregion == "all":
-        return part, part
-    seen = volumes.density_of(volume, step, volumes.region_with_context(volume, step, request.subregion))
+    try:
+        part = volumes.density_of(volume, step, request.subregion)
+        check(part)
+        if request.subregion == "all":
+            return part, part
+        seen = volumes.density_of(volume, step, volumes.region_with_context(volume, step, request.subregion))
+    except MemoryError as error:
+        raise MapError(f"{label(volume)} does not fit in memory; choose a part of it.") from error
     return part, part if seen.shape == part.shape else replace(seen, name=part.name)
 
 

@@ -13,9 +13,9 @@ from .core.predict import Report
 
 CAUTION = "A model's estimate, not a measurement: build with it, refine and validate against the original map."
 #: First line in the header of a super-resolved map, at most 80 characters.
-ESTIMATE = "SuperEM: a model's estimate, not a measurement. Refine against the original map."
+ESTIMATE_LABEL = "SuperEM: a model's estimate, not a measurement. Refine against the original map."
 #: First line in the header of a map of reliability, at most 80 characters.
-EXPECTED_Q = "SuperEM: Q-score expected of a right model at each voxel; an estimate, no proof."
+EXPECTED_Q_LABEL = "SuperEM: Q-score expected of a right model at each voxel; an estimate, no proof."
 
 
 def version() -> str:
@@ -37,7 +37,7 @@ def file_sha256(path: str | Path) -> str:
 def labels(report: Report, source: str) -> list[str]:
     """Lines of at most 80 characters for the header of an output map made from the map named `source`."""
     return [
-        ESTIMATE,
+        ESTIMATE_LABEL,
         f"SuperEM {version()}, model {report.model}, weights sha256 {report.weights_sha256[:16]}",
         f"SuperEM input: {source}",
     ]

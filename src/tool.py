@@ -10,8 +10,8 @@ from chimerax.core.errors import UserError
 from chimerax.core.tools import ToolInstance, get_singleton
 
 from .bundle import TOOL_NAME
-from .job import QUIT_WAIT, jobs
-from .names import newest_pair
+from .job import jobs
+from .names import is_result, newest_pair
 from .panel.choices import from_state
 from .prediction import Made
 from .provenance import CAUTION
@@ -40,8 +40,8 @@ class SuperEMTool(ToolInstance):
         self._answered: Any = None  # and what the one that is shown was made for
         self._wanted_until = 0.0
         self._settings = panel_settings(session)
-        self._devices = Foreteller(session.ui.thread_safe, self._devices_found)
-        self._foreteller = Foreteller(session.ui.thread_safe, self._foretold)
+        self._devices = Foreteller(session, self._devices_found)
+        self._foreteller = Foreteller(session, self._foretold)
         self.tool_window = MainToolWindow(self)
         self._build(self.tool_window.ui_area)
         self.tool_window.manage("side")
@@ -49,6 +49,9 @@ class SuperEMTool(ToolInstance):
         self._choices_changed()
         if (pair := newest_pair(session)) is not None:
             self.compare.compare(*pair)
+            chosen = self.form.map_menu.value  # the first that is shown, and the input may be hidden
+            if chosen is None or is_result(chosen):
+                self.form.map_menu.value = pair[0]
 
     @classmethod
     def get_singleton(cls, session: Any) -> SuperEMTool | None:
@@ -76,8 +79,7 @@ class SuperEMTool(ToolInstance):
         self.help_button = QPushButton("He&lp")
         self.help_button.clicked.connect(lambda *_: self.display_help())
         self.jobs = JobList(self.session, self._job_ended)
-        self._handlers = [jobs(self.session).triggers.add_handler("made", self._made),
-                          self.session.triggers.add_handler("app quit", self._quit)]
+        self._made_handler = jobs(self.session).triggers.add_handler("made", self._made)
         self.report = Note()
         self.report.hide()
         self.compare = CompareBox(self.session)
@@ -241,8 +243,8 @@ class SuperEMTool(ToolInstance):
         self.form.set_choices(from_state(data.get("choices") or {}))
         if data.get("map") is not None:
             self.form.map_menu.value = data["map"]
-        if data.get("compared"):
-            self.compare.compare(*data["compared"])
+        if "compared" in data:  # else it stays with the newest result
+            self.compare.compare(*(data["compared"] or (None, None)))
             if data.get("tiled"):
                 self.compare.find_tiled()
 
@@ -256,10 +258,5 @@ class SuperEMTool(ToolInstance):
         self._devices.forget()
         self._foreteller.forget()
         self.jobs.forget()
-        for handler in self._handlers:
-            handler.remove()
+        self._made_handler.remove()
         super().delete()
-
-    def _quit(self, *_trigger: Any) -> None:
-        for foreteller in (self._devices, self._foreteller):
-            foreteller.quit(QUIT_WAIT)

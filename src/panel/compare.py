@@ -115,7 +115,7 @@ class Pair:
             return 100 if self.after.display else 0
         if not self.contoured:
             return None
-        before, after = (round(100 * (1 - volume.surfaces[0].rgba[3])) for volume in self.maps)
+        before, after = (round(100 * (1 - _opacity(volume))) for volume in self.maps)
         return before if abs(before + after - 100) <= 1 else None
 
     @staticmethod
@@ -245,6 +245,13 @@ def _show(volume: Any) -> str:
 def volume_at(place: float, middle: float) -> float:
     """Volume in Å³ for a place from 0 to 1 of the level slider whose middle is `middle` Å³; to the right is less."""
     return middle * VOLUME_RANGE ** (1 - 2 * place)
+
+
+def _opacity(volume: Any) -> float:
+    """Opacity of a map's first surface, from 0 to 1; one that is coloured by vertices has it in their colours alone."""
+    surface = volume.surfaces[0]
+    colors = surface.vertex_colors
+    return float(surface.rgba[3] if colors is None or not len(colors) else colors[0, 3] / 255)
 
 
 def _level(volume: Any) -> float:

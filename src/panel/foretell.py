@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.density import DensityMap, MapError
 from ..core.devices import Device, DeviceError, available, free_memory
+from ..job import QUIT_WAIT
 from ..nets.store import DEFAULT, WeightsError
 from ..volumes import region_with_context
 from .choices import Choices
@@ -88,18 +89,20 @@ def memory(count: float) -> str:
 class Foreteller:
     """Answers the newest question on a worker thread; older ones that still wait are dropped.
 
+    Answers are kept, but for those that are a string: they say what was wrong, which may have been mended since.
+    ChimeraX, when it is left, waits for the thread, also for one whose panel was closed: it may be loading PyTorch still.
+
     Parameters
     ----------
-    post : callable
-        ``session.ui.thread_safe``: hands a call to the main thread.
+    session : chimerax.core.session.Session
     answered : callable
         ``answered(question, answer)``, called on the main thread.
-
-    Answers are kept, but for those that are a string: they say what was wrong, which may have been mended since.
     """
 
-    def __init__(self, post: Callable[..., None], answered: Callable[[Any, Any], None]) -> None:
-        self._post, self._answered = post, answered
+    def __init__(self, session: Any, answered: Callable[[Any, Any], None]) -> None:
+        self._session, self._answered = session, answered
+        self._post = session.ui.thread_safe  # hands a call to the main thread
+        self._quit_handler: Any = None  # while a thread works
         self._lock = threading.Lock()
         self._waiting: tuple[Any, Callable[[Any, Callable[[], bool]], Any]] | None = None
         self._working = False
@@ -121,6 +124,8 @@ class Foreteller:
             if self._working:
                 return
             self._working = True
+        if self._quit_handler is None:
+            self._quit_handler = self._session.triggers.add_handler("app quit", self._quit)
         self._thread = threading.Thread(target=self._work, daemon=True, name="superem estimate")
         self._thread.start()
 
@@ -131,17 +136,22 @@ class Foreteller:
             self._waiting = None
             self._answered = lambda *_answer: None
 
-    def quit(self, seconds: float) -> None:
-        """Answer nothing any more, and wait for so long at most until the thread has ended."""
+    def _quit(self, *_trigger: Any) -> None:
         self.forget()
         if self._thread is not None:
-            self._thread.join(seconds)
+            self._thread.join(QUIT_WAIT)
+
+    def _ended(self) -> None:
+        if not self._working and self._quit_handler is not None:  # else there was a new question meanwhile
+            self._quit_handler.remove()
+            self._quit_handler = None
 
     def _work(self) -> None:
         while True:
             with self._lock:
                 if self._waiting is None:
                     self._working = False
+                    self._post(self._ended)
                     return
                 asked, work = self._waiting
                 self._waiting = None

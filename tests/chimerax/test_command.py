@@ -213,7 +213,7 @@ def test_result_as_input(run, session, volume, weights):
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ("", ""), ("device cpu batchSize 2 rotations 1", " (rotations 1)"), ("grid 1A subregion shown", ""),
+    ("", ""), ("device cpu batchSize 2 rotations 1", " (rotations 1)"), ("rotations 4", ""), ("grid 1A subregion shown", ""),
     ("resolution 3.8 subregion 2,2,2,40,30,35", " (resolution 3.8, subregion 2,2,2,40,30,35)"),
     ("tiling fast grid input resolution 4 step 2", " (tiling fast, grid input, resolution 4, step 2)")])
 def test_results_are_told_apart(run, session, volume, options, words):

@@ -331,6 +331,8 @@ def test_images_have_no_contour(pair):
 
 def test_settled_answers_are_not_asked_again(chimerax):
     """The newest question is answered, one that is known at once, and those between are dropped."""
+    from types import SimpleNamespace
+
     from chimerax.superem.panel.foretell import Foreteller
 
     worked, answers = [], []
@@ -339,7 +341,8 @@ def test_settled_answers_are_not_asked_again(chimerax):
         worked.append(number)
         return np.sqrt(number) if number > 0 else "no root"
 
-    foreteller = Foreteller(lambda call, *arguments: call(*arguments), lambda *answer: answers.append(answer))
+    session = SimpleNamespace(ui=SimpleNamespace(thread_safe=lambda call, *arguments: call(*arguments)))
+    foreteller = Foreteller(session, lambda *answer: answers.append(answer))
     foreteller._working = True  # as while a first question is worked on
     foreteller.ask(4, work)
     foreteller.ask(9, work)

@@ -264,14 +264,16 @@ def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatc
     session.log.lines.clear()  # the fixture refuses defects that no test asked for
 
 
-@pytest.mark.parametrize(("kind", "told"), [("MemoryError", "bug"), ("UserError", "error")])
-def test_a_map_that_cannot_be_read_does_not_hold_up_the_others(session, volume, submit, queue, monkeypatch, kind, told):
+@pytest.mark.parametrize(("kind", "text", "said", "told"), [
+    ("OSError", "\nIt is gone\n", "It is gone", "bug"), ("OSError", "", "blobs #2 cannot be read (OSError).", "bug"),
+    ("UserError", "\nIt is gone\n", "It is gone", "error")])
+def test_a_map_that_cannot_be_read_does_not_hold_up_the_others(
+        session, volume, submit, queue, monkeypatch, kind, text, said, told):
     """ChimeraX reads the values of large maps when they are asked for, from files that may be gone by then."""
     from chimerax.core.errors import UserError
     from chimerax.superem import prediction
 
-    error = {"MemoryError": MemoryError, "UserError": UserError}[kind]("\nIt is gone\n")
-
+    error = {"OSError": OSError, "UserError": UserError}[kind](text)
     maps, read = [volume, add_map(session), add_map(session)], prediction.read
 
     def gone(request):
@@ -283,16 +285,52 @@ def test_a_map_that_cannot_be_read_does_not_hold_up_the_others(session, volume, 
     made = [submit(v) for v in maps]
     wait(session, lambda: not queue.list())
     assert [job.state for job in made] == ["finished", "failed", "finished"]
-    assert made[1].error == str(error).strip() and made[1].error in session.log.text(told)
+    assert made[1].error == said and said in session.log.text(told)
     session.log.lines.clear()  # the fixture refuses defects that no test asked for
 
 
-def test_a_whole_map_is_read_once(volume):
-    """What the network sees of it is what is asked for."""
+@pytest.mark.parametrize("block", ["true", "false"])
+def test_a_map_beyond_memory(run, session, volume, weights, queue, monkeypatch, block):
+    """It is no defect, but the user's to mend, in the background, too."""
+    from chimerax.core.errors import UserError
+
+    def too_large(*_arguments, **_keywords):
+        raise MemoryError
+
+    sentence = "blobs #1 does not fit in memory; choose a part of it."
+    monkeypatch.setattr(type(volume), "region_matrix", too_large)
+    if block == "true":
+        with pytest.raises(UserError, match=sentence):
+            run(f"superem #1 model {weights} block true")
+    else:
+        run(f"superem #1 model {weights} block false")
+        assert not queue.list() and sentence in session.log.text("error")
+
+
+@pytest.mark.parametrize(("where", "said"), [("predict", "an unexpected error: OSError"), ("show", "its result: OSError")])
+def test_an_error_without_words(session, volume, submit, queue, monkeypatch, where, said):
+    """Its kind is told, lest the sentence end in nothing."""
+    from chimerax.superem import prediction
+
+    def wordless(*_arguments):
+        raise OSError
+
+    monkeypatch.setattr(prediction, where, wordless)
+    job = submit(volume)
+    wait(session, lambda: not queue.list())
+    assert job.error.endswith(said)
+    session.log.lines.clear()  # the fixture refuses defects that no test asked for
+
+
+def test_a_whole_map_is_read_once(volume, monkeypatch):
+    """What the network sees of it is what is asked for, and reading takes long."""
+    from chimerax.superem import volumes
     from chimerax.superem.prediction import Request, read
 
+    reads, density_of = [], volumes.density_of
+    monkeypatch.setattr(volumes, "density_of", lambda *asked: reads.append(asked) or density_of(*asked))
     part, seen = read(Request(volume))
-    assert part is seen
+    assert part is seen and len(reads) == 1
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -308,8 +346,9 @@ def test_leaving_chimerax_waits_for_the_thread(session, volume, submit, queue, g
     assert {job.state for job in jobs} == {"terminated"}
 
 
-def test_leaving_chimerax_waits_for_the_estimate(window, volume, monkeypatch):
-    """It runs the network, too."""
+@pytest.mark.parametrize("closed", [False, True])
+def test_leaving_chimerax_waits_for_the_estimate(window, volume, monkeypatch, closed):
+    """It runs the network, too, and may be loading PyTorch still when the panel was closed."""
     import chimerax.superem.panel.foretell as foretell
 
     began, ended = threading.Event(), threading.Event()
@@ -324,9 +363,14 @@ def test_leaving_chimerax_waits_for_the_estimate(window, volume, monkeypatch):
     monkeypatch.setattr(foretell, "foretell", slow)
     tool = open_panel(window)
     assert panel_wait(window, began.is_set)
+    foreteller = tool._foreteller
+    if closed:
+        tool.delete()
     window.triggers.activate_trigger("app quit", None)
-    assert ended.is_set() and not tool._foreteller._thread.is_alive()
-    tool.delete()
+    assert ended.is_set() and not foreteller._thread.is_alive()
+    assert panel_wait(window, lambda: foreteller._quit_handler is None), "what has ended is waited for no more"
+    if not closed:
+        tool.delete()
 
 
 def test_time_left_when_the_work_begins_again(monkeypatch):

@@ -30,6 +30,7 @@ def test_a_result_that_was_saved(run, session, volume, weights, result, tmp_path
 @pytest.mark.parametrize("kind", ["result", "reliability"])
 def test_a_file_of_the_command_line(run, session, weights, tmp_path, kind):
     """Its header says what it is, whatever the file is called."""
+    from chimerax.core.errors import UserError
     from chimerax.superem import provenance
     from chimerax.superem.core.density import DensityMap
     from chimerax.superem.core.mrc import write_mrc
@@ -39,10 +40,14 @@ def test_a_file_of_the_command_line(run, session, weights, tmp_path, kind):
     report = enhance(DensityMap(blobs()), load(str(weights)), device="cpu").report
     labels = provenance.labels(report, "emd_1.map")
     write_mrc(tmp_path / "any.mrc", DensityMap(blobs(), name="any"),
-              labels if kind == "result" else [provenance.EXPECTED_Q, *labels[1:]])
+              labels if kind == "result" else [provenance.EXPECTED_Q_LABEL, *labels[1:]])
     open_map(session, tmp_path / "any.mrc")
-    run(f"superem #1 model {weights}")
-    assert warned(session) == (kind == "result")
+    if kind == "result":
+        run(f"superem #1 model {weights}")
+        assert warned(session)
+    else:
+        with pytest.raises(UserError, match="any.mrc #1: the Q-score to expect, no density"):
+            run(f"superem #1 model {weights}")
 
 
 @pytest.mark.parametrize(("name", "file"), [
@@ -62,13 +67,52 @@ def test_name_of_the_file(session, volume, name, file):
 
 
 @pytest.mark.parametrize("name", ["x superem expected Q", "x superem (step 2) expected Q", "x_superem_step_2_expected_Q.mrc",
-                                  "superem input", "x superem copy"])
+                                  "x superem expected Q copy", "superem input"])
 def test_other_names(session, volume, name):
     """A map of the Q-score to expect is no result, nor is what only has the word in its name."""
     from chimerax.superem.names import is_result
 
     volume.name = name
     assert not is_result(volume)
+
+
+@pytest.mark.parametrize("words", ["", " (model identity)"])
+@pytest.mark.parametrize("kind", ["copy", "gaussian"])
+def test_copies_and_filtered_ones(session, volume, words, kind):
+    """What ChimeraX makes of a result, and calls after it, is one, whether an option was given for it or not."""
+    from chimerax.superem.names import is_result
+
+    volume.name = f"x superem{words} {kind}"
+    assert is_result(volume)
+
+
+def test_range_of_numbers_with_expected_q(run, session, volume, weights):
+    """A map of the Q-score to expect, which a range takes in, is left out, and the log says so; alone it is refused."""
+    from chimerax.core.errors import UserError
+
+    result = run(f"superem #1 model {weights} reliability true")
+    name = f"{result.name} expected Q"
+    expected, = (m for m in session.models.list() if m.name == name)
+    assert expected.id == (3,)
+    made = run(f"superem #1-3 model {weights}")
+    assert len(made) == 2 and f"{name} #3: the Q-score to expect, no density; left out." in session.log.text("note")
+    with pytest.raises(UserError, match="name the map that superem is to work on"):
+        run(f"superem #3 model {weights}")
+
+
+@pytest.mark.parametrize("file", ["blobs_superem.mrc", "blobs_superem_model_identity_resolution_4.mrc"])
+def test_pair_of_a_session_after_save(session, volume, result, tmp_path, file):
+    """A result that was saved is called by its file; after a session that name tells of which map it was made."""
+    from chimerax.core.session import open as open_session
+    from chimerax.core.session import save
+    from chimerax.map.volume import save_map
+    from chimerax.superem.names import newest_pair
+
+    volume.name = "blobs.map"
+    save_map(session, str(tmp_path / file), None, models=[result])
+    save(session, path := str(tmp_path / "saved.cxs"))
+    open_session(session, path)
+    assert [v.name for v in newest_pair(session)] == ["blobs.map", file]
 
 
 def test_pair_of_a_session_that_was_opened(run, session, volume, weights, result, tmp_path):

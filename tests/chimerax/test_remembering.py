@@ -36,6 +36,25 @@ def test_session_brings_the_panel_back(tool, volume, result, tmp_path):
     again.delete()
 
 
+@pytest.mark.parametrize("emptied", [True, False])
+def test_session_without_a_comparison(tool, volume, result, tmp_path, monkeypatch, emptied):
+    """One that the user had emptied comes back empty; a file that tells of none leaves the newest result."""
+    from chimerax.core.session import open as open_session
+    from chimerax.core.session import save
+
+    session, path = tool.session, str(tmp_path / "empty.cxs")
+    tool.compare.compare(None, None)
+    if not emptied:
+        snapshot = type(tool).take_snapshot
+        monkeypatch.setattr(type(tool), "take_snapshot", lambda *asked: {
+            name: value for name, value in snapshot(*asked).items() if name != "compared"})
+    save(session, path)
+    open_session(session, path)
+    again, = [t for t in session.tools.list() if t.display_name == "SuperEM"]
+    assert (again.compare.pair is None) == emptied
+    again.delete()
+
+
 def test_session_saved_side_by_side(tool, result, tmp_path, monkeypatch):
     """Maps that were apart come back apart with the button down; pressing it lays them together."""
     from chimerax.core.session import open as open_session

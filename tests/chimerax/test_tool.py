@@ -111,6 +111,25 @@ def test_blend_after_a_run(tool, volume, result):
     assert tool.compare.blend.value() == 100
 
 
+def test_blend_of_a_coloured_result(tool, volume, weights, monkeypatch):
+    """A panel that is opened anew has the slider where it was, also where a map is coloured by reliability."""
+    from chimerax.core.commands import run
+    from chimerax.std_commands import show, transparency
+
+    for module in (show, transparency):
+        module.register_command(tool.session.logger)
+    with monkeypatch.context() as patch:
+        patch.setattr(tool.session.ui, "is_gui", False)  # `key`, which is run where there is a window, is not in the library
+        result = run(tool.session, f"superem #1 model {weights} reliability true")
+    assert result.surfaces[0].vertex_colors is not None
+    tool.compare.blend.setValue(70)
+    assert wait(tool.session, lambda: "transparency" in tool.session.log.text(), 5)
+    tool.delete()
+    again = open_panel(tool.session)
+    assert again.compare.blend.value() == 70
+    again.delete()
+
+
 def test_panel_that_is_opened_after_a_command(window, volume, weights):
     """It compares the maps of the last job, as far as both are open."""
     from chimerax.core.commands import run
@@ -123,6 +142,23 @@ def test_panel_that_is_opened_after_a_command(window, volume, weights):
         window.models.close([shown])
     tool = open_panel(window)
     assert tool.compare.pair is None
+    tool.delete()
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_panel_that_is_opened_after_reliability(window, volume, weights, monkeypatch, other):
+    """The input is hidden, and yet what Run is to work on, not its result; another map that is shown stays chosen."""
+    from chimerax.core.commands import run
+    from chimerax.superem.names import newest_pair
+
+    shown = add_map(window, name="shown") if other else None
+    window.models.assign_id(volume, (7,))  # the other one, #2, comes first
+    with monkeypatch.context() as patch:
+        patch.setattr(window.ui, "is_gui", False)  # `key`, which is run where there is a window, is not in the library
+        run(window, f"superem #{volume.id_string} model {weights} reliability true")
+    assert not volume.display and newest_pair(window)[0] is volume
+    tool = open_panel(window)
+    assert wait(window, lambda: tool.form.map_menu.value is (shown or volume), 3)
     tool.delete()
 
 
