@@ -134,15 +134,19 @@ class Run:
     def begin_from(self, source: str) -> None:
         """Take weights of a bundled model or a weights file; or the average of a run's state.pt, and count on from it.
 
-        A network may be deeper than that run's: its further residual blocks begin as the identity.
+        A network may be deeper than theirs: its further residual blocks begin as the identity.
         """
-        if not source.endswith(".pt"):
-            self.network.load_state_dict(load(source).network.state_dict())
-            return
-        state = torch.load(source, weights_only=True, map_location="cpu")
-        missing, unknown = self.network.load_state_dict(state["average"], strict=False)
+        run = source.endswith(".pt")
+        state = torch.load(source, weights_only=True, map_location="cpu") if run else {}
+        weights = state["average"] if run else load(source).network.state_dict()
+        try:
+            missing, unknown = self.network.load_state_dict(weights, strict=False)
+        except RuntimeError:  # layers of other sizes
+            missing, unknown = [], ["sizes"]
         if unknown or any("blocks" not in name for name in missing):
             raise SystemExit(f"{source} is of another network; what may differ is its depth.")
+        if not run:
+            return
         self.before = {key: state[own] + state["before"][key] for key, own in (("steps", "step"), ("seconds", "seconds"))}
 
     def save(self) -> None:

@@ -353,8 +353,9 @@ def test_a_network_is_deepened_in_steps(tmp_path, filled_pool, monkeypatch):
         network.load_state_dict(weights)
         outputs.append(network(x).detach())
     torch.testing.assert_close(*outputs)
-    command, _ = settings("other", "--start-from", str(tmp_path / "runs" / "deep" / "state.pt"), blocks=1, channels=4)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", command[2:])
-    with pytest.raises(SystemExit, match="another network"):
-        main()
+    for source, channels in ((str(tmp_path / "runs" / "deep" / "state.pt"), 4), (str(state), 6), ("unet", 4)):
+        command, _ = settings("other", "--start-from", source, blocks=1, channels=channels)
+        monkeypatch.setattr(sys, "argv", command[2:])
+        with pytest.raises(SystemExit, match="another network"):
+            main()
