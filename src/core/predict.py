@@ -227,8 +227,8 @@ def _too_fine(given: float | None, agreed: float | None) -> list[str]:
     """A note, where the resolution that was given is much finer than that which input and prediction agree down to (both Å)."""
     if given is None or agreed is None or agreed <= TOO_FINE * given:
         return []
-    return [f"Sharpness is set for {given:g} Å as asked, but input and result agree only down to {agreed:.2g} Å: "
-            "finer detail may be invented."]
+    return [f"Input and result agree only down to {agreed:.2g} Å, not to the {given:g} Å that were given: finer detail may be "
+            "invented."]
 
 
 def _doubt(density: DensityMap, found: float | None, given: float | None) -> str | None:

@@ -386,7 +386,7 @@ def test_a_resolution_that_is_too_fine_gets_a_note(make_model):
     for resolution, noted in ((agreed / 1.3, True), (agreed / 1.1, False), (agreed * 1.3, False)):
         notes = enhance(density, model, skip_empty=False, device="cpu", resolution=resolution).report.notes
         assert bool(notes) == noted
-        assert not noted or f"agree only down to {agreed:.2g} Å: finer detail may be invented" in notes[0]
+        assert not noted or f"agree only down to {agreed:.2g} Å, not to the {resolution:g} Å that were given" in notes[0]
 
 
 def test_reliability_is_told_by_what_the_network_drew(make_model):
