@@ -92,11 +92,12 @@ def repeated(groups: list[str], maps: int) -> str:
 
 def verdict(outcome: dict, label: str) -> dict[str, str]:
     """How many bars there are, how many are reached and which are missed, by maps and by proteins."""
-    found = {"bar_count": str(len(bars(outcome, label)))}
+    found: dict[str, str] = {}
     for name, by_protein in (("", False), ("_by_protein", True)):
         judged = bars(outcome, label, by_protein)
         missed = [text.strip() for text, _, met in judged if not met]
-        found |= {f"reached{name}": str(len(judged) - len(missed)), f"missed{name}": "; ".join(missed) or "none"}
+        found |= {"bar_count": str(len(judged)), f"reached{name}": str(len(judged) - len(missed)),
+                  f"missed{name}": "; ".join(missed) or "none"}
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -47,16 +48,25 @@ class Pool:
         self.stream = torch.cuda.Stream(device) if device.startswith("cuda") else None
 
     def refresh(self, most: int = 8) -> int:
-        """Read up to `most` new shards, the oldest first; the number of pairs now held."""
+        """Read up to `most` new shards, the oldest first; the number of pairs now held.
+
+        One that cannot be read is told of, and left until it changes.
+        """
         found = [(p.stat().st_mtime, p) for p in sorted(self.folder.glob(f"{self.kind}-*.npz"))]
         new = sorted(f for f in found if self.seen.get(f[1]) != f[0])[:most]
         self.retired = [self.shards[path] for _, path in new if path in self.shards]  # a step may still be reading them
         for stamp, path in new:
+            self.seen[path] = stamp
+            try:
+                pairs = read_shard(path)
+            except (OSError, ValueError, KeyError, BadZipFile) as error:
+                print(f"{path} cannot be read, and is left out: {error}", flush=True)
+                continue
             with torch.cuda.stream(self.stream):
-                held = [hold(p, self.device) for p in read_shard(path)]
+                held = [hold(p, self.device) for p in pairs]
             if self.stream:
                 self.stream.synchronize()
-            self.shards[path], self.seen[path] = held, stamp
+            self.shards[path] = held
         return sum(len(s) for s in self.shards.values())
 
     def draw(self, rng: np.random.Generator) -> Held:

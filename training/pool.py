@@ -9,12 +9,12 @@ Each shard is one file that appears at once (written beside, then renamed). Name
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from superem.core.mrc import replaced
 
 from . import pairs, simulate
 from .command import as_command
@@ -29,10 +29,8 @@ def write_shard(path: Path, shard: list[Pair]) -> None:
         arrays[f"lr{i}"], arrays[f"hr{i}"] = pair.lr, pair.hr
         if pair.trusted is not None:
             arrays[f"trusted{i}"] = pair.trusted
-    partial = path.with_suffix(".part")
-    with open(partial, "wb") as out:
+    with replaced(path) as part, open(part, "wb") as out:
         np.savez(out, resolution=np.array([p.resolution for p in shard], np.float32), **arrays)
-    os.replace(partial, path)
 
 
 def read_shard(path: Path) -> list[Pair]:

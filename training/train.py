@@ -18,15 +18,14 @@ import argparse
 import copy
 import json
 import math
-import os
 import signal
 import threading
 import time
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from superem.core.mrc import replaced
 from superem.nets.store import load
 
 from superem import nets
@@ -36,9 +35,9 @@ from .data import Pool, batch
 from .losses import content, shell_disagreement
 from .muon import Muon
 
+OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
 #: Seconds between looks at the pool for new shards.
 REFRESH = 1.0
-OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
 #: Shards read before the first step; the others follow while it trains.
 FIRST_SHARDS = 40
 #: Settings that may differ from sitting to sitting.
@@ -154,13 +153,12 @@ class Run:
         state = {name: part.state_dict() for name, part in self._parts().items()}
         config = self.config()
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / "state.part"
         on = self.options.device
         threads = f"{self.options.threads} CPU thread{'s' * (self.options.threads > 1)}"
         config["device"] = torch.cuda.get_device_name(on) if on.startswith("cuda") else threads
         own = {"step": self.step, "seconds": self.seconds, "before": self.before, "config": config}
-        torch.save(state | own, partial)
-        os.replace(partial, self.folder / "state.pt")
+        with replaced(self.folder / "state.pt") as part:
+            torch.save(state | own, part)
 
     def restore(self, state: dict) -> None:
         """Take up what `save` kept."""
@@ -273,14 +271,11 @@ def main() -> None:
 
 
 def keep_fresh(pools: list[Pool]) -> None:
-    """Go on reading what shards appear, while the trainer trains; one that cannot be read is told of, and tried again."""
+    """Go on reading what shards appear, while the trainer trains."""
     while True:
         time.sleep(REFRESH)
         for pool in pools:
-            try:
-                pool.refresh()
-            except (OSError, ValueError, KeyError, BadZipFile) as error:
-                print(f"A shard of {pool.folder} cannot be read: {error}", flush=True)
+            pool.refresh()
 
 
 if __name__ == "__main__":

@@ -140,6 +140,7 @@ def enhance(
     cutting = tiles.tiling_for(tiling, card.tile, card.margin)
     chosen, reason = choose(device)
     require_memory(density, grid)
+    finest = 2 * max(density.step)  # Å, that the input can tell of
     try:
         common = common_value(density.array)
         small = resample(replace(density, array=density.array - common) if common else density)
@@ -154,7 +155,6 @@ def enhance(
             predicted, runner = work.run(model, other, batch_size, rotations)
             runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
-        finest = 2 * max(density.step)
         sharp, found, agreed = limit(work.array, predicted, card.blur, card.follow, resolution, finest=finest)
         runner.notes += _too_fine(resolution, agreed)
         maps = {"superem": scale.restore(sharp)}
@@ -179,7 +179,8 @@ def enhance(
     where = f"{chosen.label}, in bfloat16" if chosen.bfloat16 else chosen.label
     report = Report(
         card.name, model.sha256, where, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
-        runner.batch_size, run, skipped, time.monotonic() - started, tuple(runner.notes), _doubt(density, found, resolution))
+        runner.batch_size, run, skipped, time.monotonic() - started, tuple(runner.notes),
+        _doubt(density, found, resolution, finest))
     return Enhanced(result, report, *expected)
 
 
@@ -231,17 +232,19 @@ def _too_fine(given: float | None, agreed: float | None) -> list[str]:
             "invented."]
 
 
-def _doubt(density: DensityMap, found: float | None, given: float | None) -> str | None:
-    """Why a result is not to be trusted, in one sentence: by its map, or the resolution (Å) found or given; None if it may be."""
+def _doubt(density: DensityMap, found: float | None, given: float | None, finest: float) -> str | None:
+    """Why a result is not to be trusted, in one sentence; None if it may be.
+
+    By its map, by the resolution that was found or given, or by the finest that its voxels can hold (all Å).
+    """
     if looks_like_mask(density):
         return f"{density.name} looks like a mask, not like density: most of its high voxels have one value."
     if looks_inverted(density):
         return f"{density.name} looks inverted in contrast: its extremes are its lowest values; if so, multiply it by -1 first."
     if found is None or found <= COARSEST:
         return None
-    voxel = max(density.step)
     reason = (f"A map of {found:g} Å" if given else
-              f"A map with voxels of {voxel:.3g} Å, which hold nothing finer than {found:.3g} Å," if found <= 2 * voxel else
+              f"A map with voxels of {finest / 2:.3g} Å, which hold nothing finer than {finest:.3g} Å," if found <= finest else
               "This map, with which the result hardly agrees,")
     return (f"{reason} is coarser than the 3 to {COARSEST:g} Å that the network was made for, or holds no molecule that it "
             "knows: the result is not to be trusted.")

@@ -256,6 +256,7 @@ def gpu(monkeypatch):
 @pytest.mark.parametrize("wrong, trusted", [
     (lambda y: y, True), (lambda y: 1.01 * y, True),  # as fewer bits may make it
     (lambda y: y.swapaxes(1, 2), False), (lambda y: np.nan * y, False), (lambda y: 1.1 * y, False),
+    (lambda y: y + 1, False),
 ])
 def test_a_gpu_that_calculates_wrongly_is_not_used(make_model, gpu, monkeypatch, wrong, trusted):
     """Without a word from PyTorch: only the CPU's numbers show it."""

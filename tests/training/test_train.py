@@ -90,6 +90,18 @@ def test_shards_give_back_their_pairs(filled_pool, atoms):
     assert back.resolution == pytest.approx(3.1)
 
 
+def test_a_shard_that_cannot_be_read_holds_up_no_other(filled_pool, capsys):
+    """It is told of once, and read when it is whole."""
+    whole = (filled_pool / "simulated-00000.npz").read_bytes()
+    (filled_pool / "simulated-00001.npz").write_bytes(whole[: len(whole) // 2])
+    (filled_pool / "simulated-00002.npz").write_bytes(whole)
+    held = data.Pool(filled_pool, "simulated")
+    assert held.refresh() == held.refresh() == 6
+    assert capsys.readouterr().out.count("simulated-00001.npz cannot be read") == 1
+    pool.write_shard(filled_pool / "simulated-00001.npz", pool.read_shard(filled_pool / "simulated-00000.npz"))
+    assert held.refresh() == 9
+
+
 def test_tiles_larger_than_a_pair_are_padded(filled_pool):
     """A tile is always whole, and holds the molecule more often than not."""
     held = data.Pool(filled_pool, "simulated")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.fft import irfftn, rfftn
@@ -136,19 +137,17 @@ def domain_weight(density: DensityMap, atoms: Atoms, domain: np.ndarray) -> tupl
     return soft_mask(to_domain, 3.0, 2.0) * soft_mask(to_domain - to_rest, -2.0, 2.0), to_domain, to_rest
 
 
-def weakened(density: DensityMap, atoms: Atoms, domain: np.ndarray, share: float) -> DensityMap:
-    """A map in which the density of some atoms is only `share` as high above the solvent (the median) as it was."""
-    weight, *_ = domain_weight(density, atoms, domain)
+def weakened(density: DensityMap, weight: np.ndarray, share: float) -> DensityMap:
+    """A map in which the density of a domain, by its `domain_weight`, is only `share` as high above the solvent (the median)."""
     array = density.array - (1 - share) * weight * (density.array - np.median(density.array))
     return DensityMap(array, density.origin, density.step, density.rotation, density.name)
 
 
-def relative_height(density: DensityMap, atoms: Atoms, domain: np.ndarray) -> float:
-    """Mean density at some atoms over that at the others, above the solvent (the median).
+def relative_height(density: DensityMap, atoms: Atoms, domain: np.ndarray, weight: np.ndarray) -> float:
+    """Mean density at the atoms of a domain over that at the others, above the solvent (the median).
 
-    Of the atoms those count that lie wholly in their domain (`domain_weight`).
+    Of its atoms those count that lie wholly in it, by its `domain_weight`.
     """
-    weight, *_ = domain_weight(density, atoms, domain)
     inside = sample(DensityMap(weight, density.origin, density.step, density.rotation), atoms.xyz) > 0.95
     heights = sample(density, atoms.xyz) - np.median(density.array)
     return float(heights[domain & inside].mean() / heights[~domain].mean())
@@ -300,9 +299,9 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
         host, ligand = with_glycan(density, reference.atoms, resolution)
         after = enhance(host)
     domain = end_domain(reference.atoms)
-    usual = relative_height(enhanced, reference.atoms, domain)
-    heights = {name: relative_height(enhance(weakened(density, reference.atoms, domain, share)), reference.atoms, domain) / usual
-               for name, share in WEAKENED.items()}
+    weight, *_ = domain_weight(density, reference.atoms, domain)
+    height = partial(relative_height, atoms=reference.atoms, domain=domain, weight=weight)
+    heights = {name: height(enhance(weakened(density, weight, share))) / height(enhanced) for name, share in WEAKENED.items()}
     return heights | {"planted": float(host is not density)} | {
         "level": float(robust(density.array).apply(np.array([level]))[0]),
         "noise": share_above(enhance(maps.noise).array, level),
