@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from scipy.fft import irfftn, rfftn
 from superem.core.density import DensityMap
 from superem.core.levels import level_for_volume
 
+from .metrics.cache import digest, source
 from .metrics.grid import spatial_frequency
 
 #: Guinier fits start here, Å: coarser amplitudes are the molecule's shape.
@@ -78,8 +78,7 @@ class ReleasedGenerator:
         state = torch.load(weights, map_location="cpu", weights_only=False)
         self.network.load_state_dict(state)
         #: Tells one way of running it from another, for what is kept of its maps.
-        code = b"".join(path.read_bytes() for path in (weights, folder / "model.py", Path(__file__)))
-        self.identity = (hashlib.sha256(code).hexdigest(), stride, fill)
+        self.identity = (digest(weights.read_bytes(), source(folder / "model.py", Path(__file__))), stride, fill)
         self.network.eval().to(memory_format=torch.channels_last_3d)  # the same numbers, in two thirds of the time
 
     @torch.inference_mode()

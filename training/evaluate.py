@@ -37,7 +37,7 @@ from . import pairs
 from .baselines import ReleasedGenerator, guinier_b, sharpen
 from .command import as_command
 from .metrics import Atoms, Reference, measured, read_atoms
-from .metrics.cache import Cache, digest
+from .metrics.cache import Cache, digest, source
 from .metrics.controls import controls
 from .metrics.mtriage import WORKER, CctbxError, mtriage
 from .metrics.tables import control_table, gain_table, group_tables, reach_table, summary_table
@@ -197,7 +197,7 @@ def measure_with_cctbx(python: Path | None, maps: dict[str, DensityMap], atoms: 
     python = python or (DEFAULT_CCTBX if DEFAULT_CCTBX.exists() else None)
     if python is None:
         return {}, ["mtriage was not run: no interpreter with cctbx was named (--cctbx); fsc05 and fsc0143 are our own."]
-    keys = {label: digest(WORKER.read_bytes(), density.array, density.origin, density.step, *atoms.arrays().values(), resolution,
+    keys = {label: digest(source(WORKER), density.array, density.origin, density.step, *atoms.arrays().values(), resolution,
                           qscore)
             for label, density in maps.items()}
     missing = [label for label, key in keys.items() if cache.record(key) is None]

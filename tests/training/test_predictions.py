@@ -10,7 +10,7 @@ from superem.nets import store
 
 from superem import nets
 from training.metrics import Atoms, Reference, evaluate_map, measured
-from training.metrics.cache import Cache
+from training.metrics.cache import Cache, source
 from training.predictions import Predictor, predictors
 
 BLUR = [[2.0, 0.3], [6.0, 0.9]]
@@ -65,6 +65,21 @@ def test_only_what_changes_a_prediction_makes_a_new_one(tmp_path, model, density
     other = nets.build("unet", **model.card.options).eval()
     Predictor(replace(model, network=other), cache)(density)
     assert len(made) == 5
+
+
+def test_words_about_code_leave_what_it_made_as_it_is(tmp_path):
+    """Comments, docstrings and line breaks make nothing stale; a constant, an order or a name does."""
+    code = tmp_path / "code.py"
+
+    def of(text):
+        code.write_text(text)
+        return source(code)
+
+    plain = of("A = 5\n\n\ndef f(x):\n    return (x + A) * 2\n")
+    assert of('"""Words."""\n\nA = 5  # five\n\n\ndef f(x):\n    """Add."""\n    return (x +\n            A) * 2\n') == plain
+    for other in ("A = 6\n\n\ndef f(x):\n    return (x + A) * 2\n", "A = 5\n\n\ndef f(x):\n    return x + A * 2\n",
+                  "A = 5\n\n\ndef f(x):\n    return (x + A) * 'two'\n"):
+        assert of(other) != plain
 
 
 def test_labels_tell_models_apart(tmp_path, model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Callable
@@ -24,9 +25,19 @@ def digest(*parts: object) -> str:
     return total.hexdigest()[:32]
 
 
-def source(*modules: ModuleType) -> bytes:
-    """Source text of modules: a part of the digest of what they make, which is stale once they change."""
-    return b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
+def source(*modules: ModuleType | Path) -> bytes:
+    """What modules do, a part of the digest of what they make: their source, without comments, docstrings and line breaks."""
+    return "\n".join(ast.dump(_silent(module)) for module in modules).encode()
+
+
+def _silent(module: ModuleType | Path) -> ast.Module:
+    """Syntax of a module, without its docstrings."""
+    path = Path(str(module.__file__)) if isinstance(module, ModuleType) else module
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+            node.body.pop(0)
+    return tree
 
 
 class Cache:

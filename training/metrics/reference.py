@@ -23,7 +23,7 @@ from .modelmap import hr_density, model_coefficients
 NEAR = 3.0
 
 #: What a reference and a measurement depend on beside their arguments.
-SOURCE = source(gaussians, atoms_module, ccmask, cubes, fsc, grid, modelmap, qscore) + Path(__file__).read_bytes()
+SOURCE = source(gaussians, atoms_module, ccmask, cubes, fsc, grid, modelmap, qscore, Path(__file__))
 
 
 @dataclass(frozen=True)
