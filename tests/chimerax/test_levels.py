@@ -1,7 +1,9 @@
-"""The core's volumes inside surfaces, by which the command line matches levels, against ChimeraX's own surfaces."""
+"""The levels of the command line, and the volumes inside surfaces by which it matches them, against ChimeraX's own."""
 
 import numpy as np
 import pytest
+
+from made_maps import add_map
 
 
 def test_volume_is_that_of_the_surface(session, demo_map):
@@ -16,3 +18,12 @@ def test_volume_is_that_of_the_surface(session, demo_map):
         surface = contoured_volume(density, level)
         assert surface_volume(density.array, level, density.step) == pytest.approx(surface, rel=error)
         assert enclosed_volume(density.array, level, density.step) > (1 + 2 * error) * surface
+
+
+def test_level_that_is_not_given_is_that_at_which_a_map_opens(session):
+    from chimerax.superem.cli import _matched_levels
+    from chimerax.superem.volumes import density_of
+
+    volume = add_map(session)
+    density, (opened,) = density_of(volume), volume.initial_surface_levels()[0]
+    assert _matched_levels(density, density, None)["input_level"] == pytest.approx(opened, rel=0.01)

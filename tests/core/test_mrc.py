@@ -94,6 +94,8 @@ def test_axes_that_are_not_set_are_xyz(tmp_path, array):
     ("a.mrc", (3e9, 0, 0), (1, 2, 3), (1.5, 3, 4.5)),  # rubbish
     ("a.mrc", (np.nan, 0, 0), (1, 2, 3), (1.5, 3, 4.5)),
     ("a.mrc", (0, 0, 0), (10**9, 2, 3), (0, 0, 0)),
+    ("a.mrc", (0, 0, 0), (61, 2, 3), (0, 0, 0)),  # more than ten times the map's length away
+    ("a.mrc", (0, 0, 0), (60, 2, 3), (90, 3, 4.5)),
 ])
 def test_origin_is_chimerax_s(tmp_path, array, name, origin, start, wanted):
     path = write(tmp_path / "plain.mrc", array, nxstart=start[0], nystart=start[1], nzstart=start[2],

@@ -77,3 +77,13 @@ def test_a_mask_that_fills_most_of_the_box_is_not_divided_by_nothing():
     scale = robust(array)
     assert (scale.low, scale.high) == (-1, 1)
     assert scale.restore(scale.apply(array)) == pytest.approx(array, abs=1e-6)
+
+
+def test_a_few_spikes_are_no_molecule():
+    """Of less than eight voxels above the noise no scale is taken: it is that of the noise itself."""
+    array = np.random.default_rng(0).normal(size=(20, 20, 20)).clip(-2, 2).astype(np.float32)
+    alone = robust(array).high
+    array[5, 5, 5:10] = 1000
+    assert robust(array).high == pytest.approx(alone, rel=0.05)
+    array[5, 5, 5:15] = 1000
+    assert robust(array).high == 1000

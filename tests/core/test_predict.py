@@ -400,6 +400,15 @@ def test_reliability_is_told_by_what_the_network_drew(make_model):
     np.testing.assert_array_equal(followed.reliability.array, alone.reliability.array)
 
 
+def test_reliability_is_that_of_the_map_as_it_is_returned(make_model):
+    """A prediction that has to be blurred shows less detail than the network drew."""
+    density = DensityMap(ndimage.gaussian_filter(noise((40, 40, 40)).array, 1.5))
+    table = [[0.0, 0.0], [1.0, 1.0]]
+    sharp, blurred = (enhance(density, make_model(blur=blur, reliability=table), skip_empty=False, device="cpu",
+                              reliability=True).reliability.array.mean() for blur in ([], [[2.0, 2.0], [20.0, 2.0]]))
+    assert blurred < 0.9 * sharp
+
+
 def test_inverted_contrast_is_doubted(make_model, make_blob):
     blob = make_blob((20, 20, 20), (0, 0, 0), (1, 1, 1), (10, 10, 10))
     assert enhance(blob, make_model(), device="cpu").report.doubt is None
