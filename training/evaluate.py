@@ -50,13 +50,17 @@ _bench: Bench  # of a process that measures maps for `--jobs`
 
 @dataclass(frozen=True)
 class Case:
-    """One map with its model, on the 1 Å grid; `group` is its protein, `resolution` in Å."""
+    """One map with its model, on the 1 Å grid; `group` is its protein, `resolution` in Å.
+
+    `finest` is the resolution, Å, beyond which the map could hold nothing where it came from: twice its voxel size there.
+    """
 
     name: str
     group: str
     density: DensityMap
     atoms: Atoms
     resolution: float
+    finest: float
 
 
 def read_cases(data: Path, split: str | None = "validation", ids: list[str] | None = None) -> list[Case]:
@@ -70,8 +74,9 @@ def read_cases(data: Path, split: str | None = "validation", ids: list[str] | No
     cases = []
     for row in rows:
         map_file, model_file = pairs.files(data, row["id"])
-        density = resample(pairs.read_map(map_file))
-        cases.append(Case(row["id"], row["group"], density, read_atoms(model_file), float(row["resolution"])))
+        deposited = pairs.read_map(map_file)
+        cases.append(Case(row["id"], row["group"], resample(deposited), read_atoms(model_file), float(row["resolution"]),
+                          2 * max(deposited.step)))
     return cases
 
 
@@ -105,7 +110,8 @@ class Bench:
             key = digest("released", self.released.identity, case.density.array, volume)
             array = self.cache.array(key, partial(self.released.enhance, case.density, volume))
             maps[RELEASED] = DensityMap(array, case.density.origin, case.density.step, case.density.rotation)
-        maps |= {label: method(case.density) for label, method in self.ours.items()}
+        ours = {label: partial(method, finest=case.finest) for label, method in self.ours.items()}
+        maps |= {label: method(case.density) for label, method in ours.items()}
         before = measured(case.density, reference, self.cache)
         figures = {}
         for label, density in maps.items():
@@ -113,7 +119,7 @@ class Bench:
             figures[label] = {key: figure for key, figure in found.items() if key != "cubes"}
         figures[SHARPENED]["b_factor"] = guinier_b(case.density, case.resolution)
         judged = {label: controls(case.density, maps[label], reference, case.resolution, method)
-                  for label, method in self.ours.items()} if self.options.controls else {}
+                  for label, method in ours.items()} if self.options.controls else {}
         cctbx, notes = ({}, []) if self.options.fast else measure_with_cctbx(
             self.options.cctbx, maps, reference.atoms, case.resolution, self.cache, self.options.cctbx_qscore)
         seconds = time.monotonic() - started

@@ -90,7 +90,7 @@ def results(cases: list[Case], predictor: Predictor, cache: Cache) -> dict[str, 
     found = {}
     for case in cases:
         reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
-        after = predictor(case.density)
+        after = predictor(case.density, finest=case.finest)
         levels = matched_level(after, reference), matched_level(case.density, reference)
         found[case.name] = Result(case, reference, after, *levels)
     return found
@@ -165,7 +165,7 @@ def noise_row(found: dict[str, Result], outcome: dict, label: str, predictor: Pr
     name, share, share_input = worst_control(outcome, label, "noise")
     result = found[name]
     noise = ControlMaps.make(result.case.density, result.reference, result.case.resolution).noise
-    after = predictor(noise)
+    after = predictor(noise, finest=result.case.finest)
     z = noise.shape[0] // 2
     level, level_input = result.level_units(result.level), result.level_units(result.level_input)
     caption = fill("failures.md", {"name": name, **shares(share, share_input)}, "noise")
@@ -179,7 +179,7 @@ def solvent_row(found: dict[str, Result], outcome: dict, label: str, predictor: 
     name, share, share_input = worst_control(outcome, label, "solvent")
     result = found[name]
     maps = ControlMaps.make(result.case.density, result.reference, result.case.resolution)
-    after = predictor(maps.unmasked)
+    after = predictor(maps.unmasked, finest=result.case.finest)
     level = matched_level(after, result.reference, INNER)
     z = maps.unmasked.shape[0] // 2
     clean = np.pad(result.case.density.array, (maps.unmasked.shape[0] - result.case.density.shape[0]) // 2)

@@ -50,15 +50,15 @@ class Predictor:
         #: Tells what predicts from what predicts otherwise, whatever else the file says.
         self.identity = digest(weights_digest(model), self.rotations, self.blur, self.follow)
 
-    def __call__(self, density: DensityMap, resolution: float | None = None) -> DensityMap:
-        """The super-resolved map of one on the 1 Å grid; its resolution (Å) is found if it is not given."""
+    def __call__(self, density: DensityMap, resolution: float | None = None, finest: float = 0.0) -> DensityMap:
+        """The super-resolved map of one on the 1 Å grid; without its resolution (Å) that is found, never finer than `finest`."""
         key = digest(self._key, density.array, density.step)
         raw = self.cache.array(key, lambda: predict.enhance(
             density, self.model, tiling=self.tiling, rotations=self.rotations, device="cpu").density.array)
         if self.blur or self.follow:
             scale = normalise.NORMALISATIONS[self.model.card.normalisation](density.array)
             lr, sr = scale.apply(density.array), scale.apply(raw)
-            raw = scale.restore(sharpness.limit(lr, sr, self.blur, self.follow, resolution)[0])
+            raw = scale.restore(sharpness.limit(lr, sr, self.blur, self.follow, resolution, finest=finest).array)
         return DensityMap(raw, density.origin, density.step, density.rotation, f"{density.name} superem")
 
 

@@ -84,7 +84,7 @@ def read_samples(
     if len({case.group for case in cases}) < 2:
         raise SystemExit("A curve is judged by maps of other proteins: validation maps of two proteins or more are needed.")
     model = load(weights)
-    predictor, drawn = Predictor(model, cache, rotations=rotations), Predictor(model, cache, rotations=rotations, follow=0)
+    predictors = Predictor(model, cache, rotations=rotations), Predictor(model, cache, rotations=rotations, follow=0)
 
     def normalised(density: DensityMap, like: DensityMap) -> np.ndarray:
         return NORMALISATIONS[model.card.normalisation](like.array).apply(density.array)
@@ -93,16 +93,17 @@ def read_samples(
     for case in cases + (read_cases(data, ids=also) if also else []):
         reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
         resolution = case.resolution if reported else None
-        result = predictor(case.density, resolution)
-        lr, sr = (normalised(density, case.density) for density in (case.density, drawn(case.density, resolution)))
+        predicted, drawn = (partial(p, resolution=resolution, finest=case.finest) for p in predictors)
+        result = predicted(case.density)
+        lr, sr = (normalised(density, case.density) for density in (case.density, drawn(case.density)))
         xyz = reference.atoms.xyz
         q = scores(result, reference.points, reference.valid)
         local = np.array([q[near].mean() for near in cKDTree(xyz).query_ball_point(xyz, NEIGHBOURHOOD)])
         detail, input_detail, agreement = (
             sample(replace(result, array=a), xyz) for a in (local_detail(sr), local_detail(lr), local_agreement(lr, sr)))
         phases = randomised_phases(case.density, np.random.default_rng(0))
-        made = predictor(phases, resolution)
-        detail_made = local_detail(normalised(drawn(phases, resolution), phases))
+        made = predicted(phases)
+        detail_made = local_detail(normalised(drawn(phases), phases))
         invented = detail_made[made.array >= matched_level(result, reference)]
         found.append(Sample(case.name, case.group, detail, input_detail, agreement, local, invented))
     return found

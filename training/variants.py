@@ -79,7 +79,7 @@ def read_samples(data: Path, ids: list[str] | None, weights: str, cache: Cache) 
 def _sample(case: Case, model: Model, normalisation: Callable[[np.ndarray], Scale], cache: Cache) -> Sample:
     def predicted(array: np.ndarray, rotations: int | None = None, **filters: Any) -> np.ndarray:
         predictor = Predictor(model, cache, rotations=rotations, **filters)
-        return normalisation(array).apply(predictor(replace(case.density, array=array)).array)
+        return normalisation(array).apply(predictor(replace(case.density, array=array), finest=case.finest).array)
 
     array = case.density.array
     reference = Reference.kept(case.atoms, case.density, case.resolution, cache)

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from superem.core.density import DensityMap
+from superem.core.mrc import read_mrc, write_mrc
+from superem.core.resample import resample
 from superem.nets import store
 
 from training import evaluate as evaluation
@@ -84,3 +86,17 @@ def test_the_evaluation_names_its_weights(evaluated):
     outcome = json.loads((evaluated / "evaluation.json").read_text())
     predictor = Predictor(store.load(str(evaluated / "small.safetensors")), Cache(evaluated / "cache"))
     assert outcome["models"] == {"small": predictor.identity}
+
+
+def test_predictions_know_how_large_a_maps_voxels_were(evaluated, tmp_path, monkeypatch):
+    """Of the map itself and of all that its controls are made of: the 1 Å grid that both lie on does not tell."""
+    seen = []
+    monkeypatch.setattr(Predictor, "__call__", lambda _self, density, finest=0.0: seen.append(finest) or density)
+    for name in ("map.mrc.gz", "model.cif.gz"):
+        (tmp_path / "coarse").mkdir(exist_ok=True)
+        shutil.copy(evaluated / "6spe_r" / name, tmp_path / "coarse" / name)
+    write_mrc(tmp_path / "coarse" / "map.mrc.gz", resample(read_mrc(tmp_path / "coarse" / "map.mrc.gz"), 2.5))
+    (tmp_path / "pairs.csv").write_text("id,resolution,group,split\ncoarse,4,one,validation\n")
+    evaluate(["--data", str(tmp_path), "--models", str(evaluated / "small.safetensors"), "--fast", "--controls",
+              "--cache", str(tmp_path / "cache")])
+    assert len(seen) > 5 and set(seen) == {5.0}

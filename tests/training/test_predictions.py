@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from superem.core import predict
 from superem.core.density import DensityMap
+from superem.core.resample import resample
 from superem.nets import store
 
 from superem import nets
@@ -46,6 +47,17 @@ def test_a_kept_prediction_is_that_of_the_core(tmp_path, model, density, blur, r
         assert result.array == pytest.approx(expected.array, abs=1e-5 * float(np.abs(expected.array).max()))
         assert result.origin == expected.origin
     assert float(np.abs(expected.array - density.array).max()) > 0.01 * float(density.array.std())
+
+
+def test_a_map_of_large_voxels_is_no_sharper_than_that_of_the_core(tmp_path, model, density):
+    """In voxels of 2.5 Å there is nothing finer than 5 Å, though input and prediction agree further on the 1 Å grid."""
+    coarse = resample(density, 2.5)
+    expected = predict.enhance(coarse, model, device="cpu")
+    predictor = Predictor(model, Cache(tmp_path))
+    result = predictor(resample(coarse), finest=5.0)
+    assert expected.report.resolution == pytest.approx(5)
+    assert result.array == pytest.approx(expected.density.array, abs=1e-5 * float(np.abs(result.array).max()))
+    assert np.abs(predictor(resample(coarse)).array - result.array).max() > 0.05 * result.array.std()
 
 
 def test_only_what_changes_a_prediction_makes_a_new_one(tmp_path, model, density, monkeypatch):
