@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .core.density import DensityMap
-from .names import EXPECTED_Q, label
+from .names import EXPECTED_Q, is_expected_q, label
 from .volumes import new_volume
 
 #: Colours of expected Q-scores: nothing to be believed in red, a map of 2 to 3 Å in blue.
@@ -68,7 +68,7 @@ def painter_of(surface: Any) -> Any:
 def _expected_qs(session: Any) -> list[Any]:
     from chimerax.map import Volume
 
-    return [v for v in session.models.list(type=Volume) if v.name.endswith(EXPECTED_Q)]
+    return [v for v in session.models.list(type=Volume) if is_expected_q(v)]
 
 
 def _moved(_name: str, model: Any) -> None:
@@ -77,7 +77,7 @@ def _moved(_name: str, model: Any) -> None:
     for result in model.all_models():  # it may be a group that was moved
         if isinstance(result, Volume):
             for volume in {_paints(surface) for surface in result.surfaces} - {None}:
-                if not volume.deleted and volume.name.endswith(EXPECTED_Q):
+                if not volume.deleted and is_expected_q(volume):
                     volume.scene_position = result.scene_position
 
 

@@ -55,6 +55,22 @@ def test_closed_with_its_result_of_a_session_file(run, session, volume, reliable
     assert expected.deleted
 
 
+def test_saved_to_a_file_it_goes_with_its_result_still(session, volume, reliable, tmp_path):
+    """ChimeraX gives it the file's name then, which is written otherwise."""
+    from chimerax.geometry import translation
+    from chimerax.map.volume import save_map
+    from chimerax.superem.panel.compare import save_name
+
+    result = reliable()
+    expected, = expected_qs(session)
+    save_map(session, str(tmp_path / save_name(expected)), None, models=[expected])
+    assert expected.name == "blobs_superem_model_identity_expected_Q.mrc"
+    result.position = translation((0, 0, 7))
+    assert expected.position.same(result.position)
+    session.models.close([result])
+    assert expected.deleted
+
+
 def test_a_result_that_cannot_be_colored_is_kept(run, session, volume, reliable, monkeypatch):
     """An hour's work is worth more than its colours."""
     from chimerax.superem import prediction
