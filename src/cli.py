@@ -21,9 +21,10 @@ from . import provenance
 from .core import limits, predict, tiles
 from .core.density import DensityMap, MapError
 from .core.devices import DeviceError, choose, import_torch
+from .core.files import replaced
 from .core.levels import level_for_surface, surface_volume
 from .core.memory import require_memory
-from .core.mrc import read_mrc, replaced, write_mrc
+from .core.mrc import read_mrc, write_mrc
 from .core.resample import grid_shape_origin
 from .meter import Meter, status_text
 from .nets import store

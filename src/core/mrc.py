@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 import mrcfile
@@ -16,6 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from .density import DensityMap, MapError
+from .files import replaced
 from .memory import require
 
 READABLE_MODES = {0: "int8", 1: "int16", 2: "float32", 6: "uint16", 12: "float16"}
@@ -197,29 +196,6 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
         for n, line in enumerate(lines[:10]):
             header.label[n] = line.encode("ascii", "replace")[:80]
         header.nlabl = min(len(lines), 10)
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` to write to; the file gets the name `path` when it is whole, and is removed if it never is.
-
-    A link stays one: the file that it leads to is replaced.
-
-    Raises
-    ------
-    MapError
-        If the file cannot be written.
-    """
-    target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")  # no longer than a file's name may be
-    try:
-        yield part
-        os.replace(part, target)
-    except OSError as error:
-        raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
-    finally:
-        with suppress(OSError):  # it has its name, or never came to be
-            part.unlink()
 
 
 def _rotation_line(rotation: np.ndarray) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.files import replaced
 from . import build
 
 if TYPE_CHECKING:
@@ -92,13 +93,19 @@ def save(path: str | Path, network: nn.Module, card: Card) -> None:
     """Write the network's weights and its card as one safetensors file.
 
     Weights are stored as float16, whose rounding (0.05 %) is far below what training resolves, and computed
-    with as float32.
+    with as float32. A file of this name is replaced once the new one is whole.
+
+    Raises
+    ------
+    MapError
+        If it cannot be written.
     """
     from safetensors import torch
 
     state = {k: v.detach().cpu().half().contiguous() for k, v in network.state_dict().items()}
-    # not by its save_file, which makes a file that nobody else may read
-    Path(path).write_bytes(torch.save(state, metadata={METADATA_KEY: json.dumps(asdict(card))}))
+    content = torch.save(state, metadata={METADATA_KEY: json.dumps(asdict(card))})
+    with replaced(Path(path)) as part:
+        part.write_bytes(content)  # not by safetensors' save_file, which makes a file that nobody else may read
 
 
 def read_card(path: str | Path) -> Card:

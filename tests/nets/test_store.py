@@ -1,5 +1,6 @@
 """Weights files rebuild the network they were made from, and damaged ones are refused in one sentence."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from superem.core.density import MapError
 from superem.nets import store
 
 from superem import nets
@@ -39,6 +41,22 @@ def test_others_may_read_a_weights_file(weights):
     plain = path.with_name("plain")
     plain.touch()
     assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(weights, card, monkeypatch):
+    """A card is made anew in the only file of its weights, which a full disk must not cost."""
+    path, network = weights
+    before, write = path.read_bytes(), Path.write_bytes
+
+    def on_full_disk(self, content):
+        write(self, content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", on_full_disk)
+        with pytest.raises(MapError, match="tiny.safetensors cannot be written .No space left"):
+            store.save(path, network, replace(card, summary="new words"))
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
 
 
 def test_a_file_rebuilds_its_network(weights, card):
