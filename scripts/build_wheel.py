@@ -35,7 +35,8 @@ def _build_here(folder: Path) -> Path:
     # A copy is built, so that what an earlier build or an editor left behind cannot get into the wheel.
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(ROOT / "src", Path(scratch, "src"), ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "bundle_info.xml", scratch)
+        for name in ("bundle_info.xml", "LICENSE"):
+            shutil.copy(ROOT / name, scratch)
         builder = BundleBuilder.from_path(logger, scratch)
         builder.make_wheel()
         folder.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ from .job import jobs
 from .names import is_expected_q, is_result, label
 from .nets.store import DEFAULT, WeightsError, bundled, find, read_card
 from .prediction import Request, Settings
+from .provenance import version
 from .volumes import check_kind
 
 
@@ -110,9 +111,10 @@ def _part(volume: Any, subregion: Any) -> Any:
 
 
 def superem_models(session: Any) -> list[Any]:
-    """List the networks that come with the bundle; return their cards."""
+    """List the networks that come with the bundle, under its version; return their cards."""
     cards = bundled()
-    session.logger.info("".join(_table(card) for card in cards), is_html=True)
+    title = f"<p>SuperEM for ChimeraX {html.escape(version())}</p>"
+    session.logger.info(title + "".join(_table(card) for card in cards), is_html=True)
     return cards
 
 

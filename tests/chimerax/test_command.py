@@ -238,12 +238,14 @@ def test_a_map_too_coarse_is_doubted(run, session, volume):
 
 
 def test_models(run, session):
-    """`superem models` lists every bundled model, the default first."""
+    """`superem models` names the bundle's version and lists every bundled model, the default first."""
     import chimerax.superem.nets.store as store
 
     cards = run("superem models")
     assert [c.name for c in cards] == [c.name for c in store.bundled()]
     table = session.log.text()
+    bundle = session.toolshed.find_bundle("ChimeraX-SuperEM", session.logger)
+    assert f"SuperEM for ChimeraX {bundle.version}" in table
     for card in cards:
         assert card.name in table and html.escape(card.summary) in table and card.validation
         assert all(f"<tr><td>{html.escape(name)}<td" in table for name in card.validation)  # a line each

@@ -38,6 +38,13 @@ def test_wheel_holds_every_file(wheel):
     assert any(name.endswith(".safetensors") for name in held)
 
 
+def test_wheel_holds_the_licence(wheel):
+    """Which asks to go along with every copy."""
+    with zipfile.ZipFile(wheel) as files:
+        name = next(n for n in files.namelist() if n.endswith(".dist-info/LICENSE"))
+        assert files.read(name) == (ROOT / "LICENSE").read_bytes()
+
+
 def test_name_that_every_chimerax_finds(wheel):
     """ChimeraX 1.7 and 1.8 take a bundle's name from the wheel's, and compare it in mixed case."""
     assert wheel.name.startswith("ChimeraX_SuperEM-")
