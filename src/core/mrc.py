@@ -166,7 +166,7 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
     Parameters
     ----------
     path : str or Path
-        The file; one that exists is replaced.
+        The file; one that exists is replaced. It is compressed if its name ends in .gz.
     density : DensityMap
         The map.
     labels : sequence of str
@@ -185,17 +185,21 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
         lines.insert(0, _rotation_line(density.rotation))
     if rotated or np.abs(origin / step - start).max() > NSTART_ERROR:
         start[:] = 0
-    with replaced(Path(path)) as part, mrcfile.new(part, overwrite=True) as file:
-        file.set_data(density.array)
-        file.set_volume()
-        header = file.header
-        header.cella.x, header.cella.y, header.cella.z = step * density.shape[::-1]
-        header.origin.x, header.origin.y, header.origin.z = origin
-        header.nxstart, header.nystart, header.nzstart = start
-        header.label[:] = b""
-        for n, line in enumerate(lines[:10]):
-            header.label[n] = line.encode("ascii", "replace")[:80]
-        header.nlabl = min(len(lines), 10)
+    path = Path(path)
+    with replaced(path) as part:
+        with mrcfile.new(part, overwrite=True) as file:
+            file.set_data(density.array)
+            file.set_volume()
+            header = file.header
+            header.cella.x, header.cella.y, header.cella.z = step * density.shape[::-1]
+            header.origin.x, header.origin.y, header.origin.z = origin
+            header.nxstart, header.nystart, header.nzstart = start
+            header.label[:] = b""
+            for n, line in enumerate(lines[:10]):
+                header.label[n] = line.encode("ascii", "replace")[:80]
+            header.nlabl = min(len(lines), 10)
+        if path.suffix.lower() == ".gz":  # not by mrcfile, which would note the time, and the name beside
+            part.write_bytes(gzip.compress(part.read_bytes(), mtime=0))
 
 
 def _rotation_line(rotation: np.ndarray) -> str:

@@ -209,6 +209,18 @@ def test_written_file(tmp_path, array, origin, step, start):
     assert back.origin == pytest.approx(origin) and back.step == pytest.approx(step)
 
 
+def test_a_file_named_gz_is_compressed_alike_every_time(tmp_path, array, monkeypatch):
+    packed, plain = tmp_path / "out.mrc.gz", tmp_path / "out.mrc"
+    write_mrc(plain, DensityMap(array))
+    write_mrc(packed, DensityMap(array))
+    first = packed.read_bytes()
+    assert gzip.decompress(first) == plain.read_bytes()
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    write_mrc(packed, DensityMap(array))
+    assert packed.read_bytes() == first
+
+
 def test_rotation_survives_as_chimerax_writes_it(tmp_path, array):
     rotation = Rotation.from_euler("xyz", (20, 30, 40), degrees=True).as_matrix()
     write_mrc(tmp_path / "a.mrc", DensityMap(array, (1, 2, 3), rotation=rotation))
