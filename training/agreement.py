@@ -137,11 +137,11 @@ def of_map(real: pairs.RealMap) -> np.ndarray:
     return found
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print the strengths of exposed atoms, side chains and solvent in each train map, by frequency."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with maps/")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     bands = [f"{1 / low:.1f} to {1 / high:.1f} Å" for low, high in PART_BANDS]
     print("Strength relative to the buried main chain's at " + ", ".join(bands))
     print(f"{'map':20s} " + " ".join(f"{p:>21s}" for p in PARTS))

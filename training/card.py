@@ -20,7 +20,7 @@ from pathlib import Path
 
 from superem.nets.store import Model, load
 
-from .command import as_command
+from .command import CACHE, EVALUATION, IDS, as_command
 from .export import SHIPPED_DATA
 from .metrics.cache import Cache
 from .metrics.tables import (
@@ -36,7 +36,6 @@ from .metrics.tables import (
 from .predictions import Predictor, label_of
 from .templates import fill
 
-IDS = Path(__file__).with_name("ids")
 BEGIN, END = "<!-- validation table: begin -->", "<!-- validation table: end -->"
 #: The paper's training: epochs, cubes, voxels a cube.
 PAPER = (100, 201_552, 25**3)
@@ -179,14 +178,14 @@ def replace_block(text: str, block: str) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__.splitlines()[0])
-    parser.add_argument("--evaluation", type=Path, default=Path("build/evaluation.json"))
+    parser.add_argument("--evaluation", type=Path, default=EVALUATION)
     parser.add_argument("--weights", type=Path, default=Path("src/weights/unet.safetensors"))
     parser.add_argument("--out", type=Path, help="the card (beside the weights)")
     parser.add_argument("--failures", type=Path, help="captions that training.failures wrote")
     parser.add_argument("--picture", type=Path, help="the picture that goes with them")
     parser.add_argument("--reliability", type=Path, help="the table that training.reliability wrote")
     parser.add_argument("--readme", type=Path, help="put the table into this file too")
-    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"))
+    parser.add_argument("--cache", type=Path, default=CACHE)
     options = parser.parse_args(arguments)
     out = options.out or options.weights.with_suffix(".md")
     outcome = json.loads(options.evaluation.read_text())

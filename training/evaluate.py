@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
@@ -27,15 +26,13 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import torch
 from superem.core.density import DensityMap
 from superem.core.resample import resample
 
 from . import pairs
 from .baselines import ReleasedGenerator, guinier_b, sharpen
-from .command import as_command
+from .command import EVALUATION, MEASURING, as_command
 from .metrics import Atoms, Reference, measured, read_atoms
 from .metrics.cache import Cache, digest, source
 from .metrics.controls import controls
@@ -189,7 +186,7 @@ def command(options: argparse.Namespace, labels: list[str]) -> str:
         if value != parse(["--data", "."]).__dict__[option]:
             words.append(f"--{option.replace('_', '-')} {value}")
     words += ["--emgan DIR"] * bool(options.emgan) + ["--controls"] * options.controls + ["--fast"] * options.fast
-    return " ".join([*words, f"--json build/{options.json.name if options.json else 'evaluation.json'}"])
+    return " ".join([*words, f"--json build/{(options.json or EVALUATION).name}"])
 
 
 def say(text: str) -> None:
@@ -218,8 +215,7 @@ def measure_with_cctbx(python: Path | None, maps: dict[str, DensityMap], atoms: 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
+    parser = argparse.ArgumentParser(parents=[MEASURING], prog="python -m training.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("--split", default="validation", help="pairs of this split (%(default)s)")
     parser.add_argument("--ids", nargs="+", help="these pairs, whatever their split")
     parser.add_argument("--models", nargs="*", default=[], metavar="MODEL", help="names of bundled models, or weights files")
@@ -238,8 +234,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fast", action="store_true",
                         help="compare models in seconds: leave mtriage out, print means, their errors and bars only")
     parser.add_argument("--cctbx-qscore", action="store_true", help="cctbx's Q-score too, to check ours (slow)")
-    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"),
-                        help="folder for what can be reused (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch (%(default)s), in each job")
     parser.add_argument("--jobs", type=int, default=1,
                         help="maps to measure at a time, a core and about 1 GB of memory each (%(default)s)")

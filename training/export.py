@@ -23,7 +23,7 @@ from superem.nets.store import Card, load, save
 
 from superem import nets
 
-from .command import as_command
+from .command import CACHE, as_command
 from .metrics.cache import Cache
 from .metrics.tables import SUMMARY, mean, number
 from .predictions import Predictor, label_of
@@ -85,7 +85,7 @@ def figures(outcome: dict, label: str) -> dict[str, str]:
     return {"maps": str(len(maps))} | {head: change(key, decimals) for key, head, decimals in SUMMARY}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--blur", type=json.loads, help="JSON: [[resolution, sigma], ...], Å")
     parser.add_argument("--follow", type=float, help="0 to 1")
     parser.add_argument("--reliability", type=json.loads, help="JSON: [[detail, Q-score], ...]")
-    o = parser.parse_args()
+    o = parser.parse_args(arguments)
     keys = ("name", "summary", "tile", "margin", "rotations", "version", "blur", "follow", "reliability")
     given = {k: getattr(o, k) for k in keys if getattr(o, k) is not None}
     if o.run and not (o.out and o.name):
@@ -114,7 +114,7 @@ def main() -> None:
     if o.validation:
         outcome, model = json.loads(o.validation.read_text()), load(str(o.weights))
         model = replace(model, card=replace(model.card, **given))
-        predictor = Predictor(model, Cache(Path("build/evaluation")), outcome["tiling"], outcome["rotations"])
+        predictor = Predictor(model, Cache(CACHE), outcome["tiling"], outcome["rotations"])
         given["validation"] = figures(outcome, label_of(predictor, outcome))
     out = o.out or o.weights
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib
 import numpy as np
@@ -27,7 +24,7 @@ from superem.nets.store import load
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from .command import as_command
+from .command import EVALUATION, MEASURING, as_command
 from .evaluate import Case, read_cases
 from .metrics import Reference
 from .metrics.cache import Cache
@@ -209,13 +206,11 @@ def draw(out: Path, rows: list[Row]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.failures", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
+    parser = argparse.ArgumentParser(parents=[MEASURING], prog="python -m training.failures", description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="unet", help="name of a bundled model, or a weights file (%(default)s)")
-    parser.add_argument("--evaluation", type=Path, default=Path("build/evaluation.json"), help="(%(default)s)")
+    parser.add_argument("--evaluation", type=Path, default=EVALUATION, help="(%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/failures.png"), help="picture (%(default)s)")
     parser.add_argument("--captions", type=Path, default=Path("build/failures.md"), help="(%(default)s)")
-    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"), help="folder for what can be reused")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     outcome = json.loads(options.evaluation.read_text())

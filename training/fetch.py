@@ -22,14 +22,13 @@ import numpy as np
 from superem.core.density import DensityMap, MapError
 from superem.core.mrc import read_mrc, write_mrc
 
-from .command import as_command
+from .command import IDS, as_command
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .download import FetchError, RefusedError, UnreachableError, download
 from .metrics.grid import distance_to_atoms, pearson
 from .structures import read_atoms
 
 ARCHIVE = "https://files.wwpdb.org/pub"
-IDS = Path(__file__).parent / "ids"
 #: Å of density that is kept round the model.
 MARGIN = 8.0
 #: Å from the model within which map and model are compared.

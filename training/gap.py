@@ -11,18 +11,15 @@ wants more training. Maps differ in how good they and their models are: compare 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
 from superem.nets.store import DEFAULT, load
 
-from .command import as_command
+from .command import POOL, as_command
 from .data import cut_tile, hold
 from .losses import content, shell_disagreement
 from .metrics.tables import table
@@ -61,15 +58,15 @@ def simulated(pool: Path, count: int, rng: np.random.Generator) -> list[Pair]:
     return [shard[rng.integers(len(shard))] for shard in drawn]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print a row a source of tiles."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../data"))
-    parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
+    parser.add_argument("--pool", type=Path, default=POOL)
     parser.add_argument("--weights", nargs="+", default=[DEFAULT], help="names of bundled models, or weights files")
     parser.add_argument("--tiles", type=int, default=48, help="of each source (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     networks: dict[str, Network] = {"input": lambda lr: lr} | {w: load(w).network for w in options.weights}
     rng = np.random.default_rng(options.seed)

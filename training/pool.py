@@ -17,7 +17,7 @@ import numpy as np
 from superem.core.mrc import replaced
 
 from . import pairs, simulate
-from .command import as_command
+from .command import POOL, STRUCTURES, as_command
 from .simulate import Pair
 from .structures import load_structures
 
@@ -47,21 +47,21 @@ def endless(kind: str, data: Path, seed: int | None) -> Iterator[Pair]:
     rng = np.random.default_rng(seed)
     if kind == "real":
         return pairs.stream(rng, pairs.read_split(data / "maps", "train"))
-    return simulate.stream(rng, load_structures(data / "structures", Path("build/structures.npz")))
+    return simulate.stream(rng, load_structures(data / "structures", STRUCTURES))
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Write shards until the time is over, then stop; the oldest are replaced first."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--kind", choices=("simulated", "real"), required=True)
     parser.add_argument("--data", type=Path, default=Path("../data"))
-    parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
+    parser.add_argument("--pool", type=Path, default=POOL)
     parser.add_argument("--first", type=int, default=0, help="number of the first shard")
     parser.add_argument("--shards", type=int, default=60, help="how many files to rotate through")
     parser.add_argument("--pairs", type=int, default=16, help="pairs a shard")
     parser.add_argument("--seconds", type=float, default=600, help="time to run")
     parser.add_argument("--seed", type=int, help="a number makes the same pairs whenever it is given (other pairs each time)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     source = endless(options.kind, options.data, options.seed)
     options.pool.mkdir(parents=True, exist_ok=True)
     end, written = time.monotonic() + options.seconds, 0

@@ -11,11 +11,8 @@ beside what the same regression makes of maps of one kind.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from scipy import fft, ndimage
@@ -24,7 +21,7 @@ from superem.core.resample import resample
 
 from . import agreement, pairs, simulate
 from .classify import accuracy, references
-from .command import as_command
+from .command import STRUCTURES, as_command
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .metrics.fsc import soft_mask
 from .metrics.grid import pearson, spatial_frequency
@@ -293,7 +290,7 @@ def tell_apart(rng: np.random.Generator, real: list[Sample], fake: list[Sample],
     return shown["all statistics"][:2]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure both kinds, print the table and the classifier's accuracy, draw the plot."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with maps/ and structures/")
@@ -301,12 +298,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=160, help="simulated maps")
     parser.add_argument("--cubes", type=int, default=24, help="cubes a simulated map; three times as many a deposited one")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.count < 20:
         parser.error("--count: at least 20 simulated maps are needed, since some stand in for the deposited ones")
     rng = np.random.default_rng(options.seed)
     real = deposited(options.data / "maps")
-    fake = simulated(rng, load_structures(options.data / "structures", Path("build/structures.npz")), options.count)
+    fake = simulated(rng, load_structures(options.data / "structures", STRUCTURES), options.count)
     curves, medians, cubes = measure(rng, list(real.values()), 3 * options.cubes)
     fake_curves, fake_medians, fake_cubes = measure(rng, fake, options.cubes)
     groups = [s.group for s in real.values()]

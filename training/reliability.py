@@ -20,12 +20,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
@@ -38,7 +35,7 @@ from superem.core.normalise import NORMALISATIONS
 from superem.core.reliability import WINDOW, local_detail
 from superem.nets.store import DEFAULT, load
 
-from .command import as_command
+from .command import MEASURING, as_command
 from .evaluate import read_cases
 from .metrics import Reference
 from .metrics.cache import Cache
@@ -135,15 +132,14 @@ def expected(samples: list[Sample], detail: np.ndarray) -> np.ndarray:
 
 def main(arguments: list[str] | None = None) -> None:
     """Print a row a map, and the table for the card."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
+    parser = argparse.ArgumentParser(parents=[MEASURING], description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default=DEFAULT, help="name of a bundled model, or a weights file")
     parser.add_argument("--also", nargs="*", default=[], metavar="ID", help="maps that are looked at and not fitted to")
     parser.add_argument("--rotations", type=int, help="orientations that results are means over (as many as the card says)")
     parser.add_argument("--reported", action="store_true",
                         help="of results that were told the reported resolution, by the curve of those that found their own")
     parser.add_argument("--markdown", type=Path, help="write the table here too, for the model card")
-    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"), help="folder for what can be reused")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     read = partial(read_samples, options.data, options.weights, options.also, Cache(options.cache), options.rotations)

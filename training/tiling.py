@@ -47,14 +47,14 @@ def compare(density: DensityMap, model: Model) -> list[tuple[str, float, float]]
     return rows
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print a row a tiling: its error, and how many times faster than the reference it is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("map", type=Path)
     parser.add_argument("--model", default=DEFAULT)
     parser.add_argument("--crop", type=int, default=64, help="edge of the cube in the middle that is used, voxels")
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     density = resample(read_mrc(options.map))
     middle = tuple(slice(max(0, (n - options.crop) // 2), (n + options.crop) // 2) for n in density.array.shape)

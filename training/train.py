@@ -21,6 +21,8 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ from superem.nets.store import load
 
 from superem import nets
 
-from .command import as_command
+from .command import POOL, as_command
 from .data import Pool, batch
 from .losses import content, shell_disagreement
 from .muon import Muon
@@ -46,7 +48,7 @@ SITTING = ("hours", "pool", "start_from", "threads", "device", "steps", "report"
 KEPT = ("hours", "pool")
 
 
-def parse() -> tuple[argparse.Namespace, dict | None]:
+def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, dict | None]:
     """The run's settings, and what state.pt holds of one that goes on: of that, settings that are not given are as they were."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the run's folder under runs/")
@@ -66,7 +68,7 @@ def parse() -> tuple[argparse.Namespace, dict | None]:
                         help="HR is multiplied by this; 0.25 keeps it in the 0...1 of the paper's generator")
     parser.add_argument("--clip", type=float, default=0.15, help="largest norm of the gradient")
     parser.add_argument("--average", type=float, default=0.999, help="decay of the moving average of the weights")
-    parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
+    parser.add_argument("--pool", type=Path, default=POOL)
     parser.add_argument("--start-from", metavar="NAME|PATH",
                         help="begin with the weights of a bundled model, of a weights file, or of another run's state.pt")
     parser.add_argument("--threads", type=int, default=1)
@@ -75,13 +77,13 @@ def parse() -> tuple[argparse.Namespace, dict | None]:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="stop after this many steps of this sitting")
     parser.add_argument("--report", type=int, default=50, help="steps between printed lines")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     saved = Path("runs") / options.name / "state.pt"
     if not saved.exists():
         return options, None
     state = torch.load(saved, weights_only=True, map_location="cpu")
     parser.set_defaults(**{name: value for name, value in state["config"].items() if name not in SITTING or name in KEPT})
-    return parser.parse_args(), state
+    return parser.parse_args(arguments), state
 
 
 class Run:
@@ -225,9 +227,9 @@ class Critic:
         return loss
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Train until the hours are over or the process is stopped; print a line and save now and then."""
-    options, state = parse()
+    options, state = parse(arguments)
     torch.set_num_threads(options.threads)
     torch.backends.cudnn.benchmark = True
     run = Run(options, state)
@@ -241,10 +243,29 @@ def main() -> None:
     for pool, _ in pools:
         if pool.refresh(FIRST_SHARDS) == 0:
             raise SystemExit(f"No {pool.kind} pairs in {options.pool}: run python -m training.pool first.")
-    threading.Thread(target=keep_fresh, args=([p for p, _ in pools],), daemon=True).start()
+    with ending() as stop:
+        threading.Thread(target=keep_fresh, args=([p for p, _ in pools], stop), daemon=True).start()
+        train(run, pools, rng, stop)
+        run.save()
+    print(f"{run.folder / 'state.pt'}: {run.step} steps, {run.seconds / 3600:.2f} of {options.hours:g} hours")
+
+
+@contextmanager
+def ending() -> Iterator[threading.Event]:
+    """What Ctrl-C and SIGTERM set in place of ending the process, and leaving sets too."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        stop.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(run: Run, pools: list[tuple[Pool, float]], rng: np.random.Generator, stop: threading.Event) -> None:
+    """Take steps on tiles of `pools`, which come with their shares, until the hours are over or `stop` is set."""
+    options = run.options
     sums: dict[str, torch.Tensor] = {}
     began, first, saved = time.monotonic() - run.seconds, run.step, time.monotonic()
     tensors = batch(rng, pools, options.batch, options.size)
@@ -266,14 +287,11 @@ def main() -> None:
         if time.monotonic() - saved > 60:
             run.save()
             saved = time.monotonic()
-    run.save()
-    print(f"{run.folder / 'state.pt'}: {run.step} steps, {run.seconds / 3600:.2f} of {options.hours:g} hours")
 
 
-def keep_fresh(pools: list[Pool]) -> None:
+def keep_fresh(pools: list[Pool], stop: threading.Event) -> None:
     """Go on reading what shards appear, while the trainer trains."""
-    while True:
-        time.sleep(REFRESH)
+    while not stop.wait(REFRESH):
         for pool in pools:
             pool.refresh()
 

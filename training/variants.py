@@ -11,14 +11,11 @@ model: they are upper bounds, not methods. Figures are our own metrics, on the 1
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
@@ -28,7 +25,7 @@ from superem.core.normalise import NORMALISATIONS, Scale
 from superem.core.sharpness import blur
 from superem.nets.store import DEFAULT, Model, load
 
-from .command import as_command
+from .command import MEASURING, as_command
 from .evaluate import Case, read_cases
 from .metrics import Reference, measured
 from .metrics.cache import Cache
@@ -167,15 +164,14 @@ def local_blur(x: Sample) -> float:
     return float(q[best, np.arange(len(xyz))].mean() - scores(x.case.density, points, valid).mean())
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
+    parser = argparse.ArgumentParser(parents=[MEASURING], description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ids", nargs="+", help="these pairs in place of the validation maps")
     parser.add_argument("--weights", default=DEFAULT, help="name of a bundled model, or a weights file")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="variants with one of these words in their names")
-    parser.add_argument("--cache", type=Path, default=Path("build/evaluation"), help="folder for what can be reused")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     cache = Cache(options.cache)
     samples = read_samples(options.data, options.ids, options.weights, cache)

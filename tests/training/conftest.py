@@ -12,7 +12,7 @@ from superem.core.mrc import write_mrc
 from superem.nets import store
 
 from superem import nets
-from training import metrics
+from training import metrics, pool, simulate
 from training.evaluate import main as evaluate
 from training.structures import Atoms
 
@@ -34,6 +34,16 @@ def atoms():
     chains = np.repeat(np.arange(3), 300).astype(np.int16)
     side = rng.choice([0, 0, 1, 1, 2], 900).astype(np.uint8)
     return Atoms(np.array(xyz, np.float32), np.full(900, 7, np.float32), b.astype(np.float32), chains, side)
+
+
+@pytest.fixture
+def filled_pool(tmp_path, atoms):
+    """A pool of a few simulated pairs."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    pool.write_shard(folder / "simulated-00000.npz", [simulate.simulate(rng, atoms) for _ in range(3)])
+    return folder
 
 
 def model_file(xyz: np.ndarray) -> str:

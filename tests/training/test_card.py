@@ -97,9 +97,7 @@ def test_figures_are_written_into_the_weights_that_they_are_of(evaluated, tmp_pa
     monkeypatch.chdir(tmp_path)
 
     def run(*more):
-        monkeypatch.setattr("sys.argv", ["export", "--weights", str(weights), *more,
-                                         "--validation", str(evaluated / "evaluation.json")])
-        export.main()
+        export.main(["--weights", str(weights), *more, "--validation", str(evaluated / "evaluation.json")])
 
     run("--summary", "New words.")
     written = store.load(str(weights)).card

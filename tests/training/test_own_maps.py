@@ -1,6 +1,5 @@
 """Maps and structures that somebody else lists: what is missing or wrong is told in one sentence."""
 
-import sys
 
 import numpy as np
 import pytest
@@ -79,8 +78,7 @@ def test_a_pool_that_is_filled_again_gets_other_pairs(tmp_path, monkeypatch):
     monkeypatch.setattr(pool.pairs, "read_split", lambda *_: {})
     monkeypatch.setattr(pool.pairs, "stream", lambda rng, _: drawn.append(rng.integers(2**60)) or iter(()))
     for seed in ([], [], ["--seed", "3"], ["--seed", "3"]):
-        monkeypatch.setattr(sys, "argv", ["pool", "--kind", "real", "--seconds", "0", "--pool", str(tmp_path), *seed])
-        pool.main()
+        pool.main(["--kind", "real", "--seconds", "0", "--pool", str(tmp_path), *seed])
     assert len(set(drawn)) == 3 and drawn[2] == drawn[3]
 
 
@@ -106,9 +104,8 @@ def test_a_classifier_needs_four_proteins(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(realism, "load_structures", lambda *paths: {})
     monkeypatch.setattr(realism, "simulated", lambda rng, sets, count: [sample] * count)
     monkeypatch.setattr(realism, "measure", lambda rng, samples, cubes: ({}, {"one": np.ones(len(samples))}, []))
-    monkeypatch.setattr(sys, "argv", ["realism", "--data", str(tmp_path)])
     with pytest.raises(SystemExit, match="deposited maps of four proteins or more"):
-        realism.main()
+        realism.main(["--data", str(tmp_path)])
     assert "one " in capsys.readouterr().out
 
 

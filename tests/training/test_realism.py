@@ -234,8 +234,7 @@ def test_scores_are_printed_beside_what_chance_gives(monkeypatch, capsys):
     monkeypatch.setattr(realism, "references", lambda *_: (np.linspace(0, 1, 21), np.linspace(0.4, 0.6, 21)))
     drawn = []
     monkeypatch.setattr("training.realism_plot.draw", lambda *given: drawn.append(given[-1]))
-    monkeypatch.setattr("sys.argv", ["realism", "--data", "none", "--count", "20", "--out", "a.png"])
-    realism.main()
+    realism.main(["--data", "none", "--count", "20", "--out", "a.png"])
     assert drawn == [[0.7, 0.7]]
     said = capsys.readouterr().out
     assert "deposited ones 50 % (5 to 95 %), half of the proteins against the other half 50 % (41 to 59 %)" in said
