@@ -159,7 +159,7 @@ def _run(args: argparse.Namespace) -> bool:
     if args.level is not None and (args.level <= low or args.level >= high):
         raise MapError(f"There is no contour at level {args.level:g}: the density of {name} lies between {low:g} and {high:g}.")
     require_memory(density, args.grid)
-    shape = density.shape if args.grid == "input" else grid_shape_origin(density, 1.0)[0]
+    shape = density.shape if args.grid == "input" else grid_shape_origin(density)[0]
     _require_space([path for path in (args.output, args.reliability) if path], 4 * math.prod(shape))
     with _progress(name) as meter:
         enhanced = predict.enhance(

@@ -86,7 +86,7 @@ def _estimate(
         if cancelled():
             raise Cancelled("The estimate was cancelled.")
 
-    shape, _ = grid_shape_origin(density, 1.0)
+    shape, _ = grid_shape_origin(density)
     plan = tiles.plan(shape, tiles.tiling_for(tiling, model.card.tile, model.card.margin))
     runner = Runner(model.network, chosen, min(batch_size or default_batch(chosen, plan.size), len(plan)), 1)
     on_cpu = chosen.name == "cpu"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .density import DensityMap, MapError
 from .devices import free_memory
-from .resample import SAME_STEP, grid_shape_origin
+from .resample import grid_shape_origin, has_step
 
 AT_MOST = 8  # arrays of the size of the 1 Å map that are held at the worst moment, after the network has run (measured: 6.9)
 
@@ -14,9 +14,9 @@ def main_memory(density: DensityMap, grid: str = "1A", network: int = 0) -> int:
 
     Only the geometry of `density` counts, so an outline without values will do.
     """
-    nz, ny, nx = grid_shape_origin(density, 1.0)[0]
+    nz, ny, nx = grid_shape_origin(density)[0]
     small, own = 4 * nz * ny * nx, 4 * density.array.size
-    if all(abs(s - 1) < SAME_STEP for s in density.step):
+    if has_step(density):
         own = 0  # it is itself the map that is worked on
     # What the network took is not always given back to the system before the worst moment of the maps, so both count.
     return own * (2 if grid == "input" else 1) + AT_MOST * small + network
@@ -30,7 +30,7 @@ def require_memory(density: DensityMap, grid: str = "1A") -> None:
     MapError
         With both figures.
     """
-    nz, ny, nx = grid_shape_origin(density, 1.0)[0]
+    nz, ny, nx = grid_shape_origin(density)[0]
     require(main_memory(density, grid), f"{density.name} is {nx} x {ny} x {nz} voxels at 1 Å and", "check its voxel size, or "
             "work on a part of it")
 

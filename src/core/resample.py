@@ -21,12 +21,20 @@ KAISER_BETA = 5.0  # shape of the window: a larger one blurs more and lets less 
 SAME_STEP = 1e-3  # relative difference under which a voxel size counts as the wanted one
 
 
-def grid_shape_origin(density: DensityMap, step: float) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+def has_step(density: DensityMap, step: float = 1.0) -> bool:
+    """Whether a map has cubic voxels of `step` Å already, within 0.1 %: it is not resampled to them."""
+    return all(abs(s / step - 1) < SAME_STEP for s in density.step)
+
+
+def grid_shape_origin(density: DensityMap, step: float = 1.0) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
     """Shape (zyx) and origin (xyz, Å) of the grid of `step` Å that covers the voxel centres of `density`.
 
-    Its points lie at whole multiples of `step` along the map's axes, whatever the map's own origin: crops of one map come
-    out on the same points, and the origin can be written as whole voxels (nstart) in a file.
+    That is its own, if it has this step already. Else points lie at whole multiples of `step` along the map's axes, whatever
+    the map's own origin: crops of one map come out on the same points, and the origin can be written as whole voxels (nstart)
+    in a file.
     """
+    if has_step(density, step):
+        return density.shape, density.origin
     first = np.asarray(density.origin) @ density.rotation  # of voxel [0, 0, 0], along the grid's own axes
     last = first + np.asarray(density.step) * (np.asarray(density.shape[::-1]) - 1)
     start = np.floor(first / step + WHOLE)
@@ -44,7 +52,7 @@ def resample(density: DensityMap, step: float = 1.0) -> DensityMap:
 
     Memory: the input, the output and one intermediate; a 400³ map of 1.3 Å voxels needs some 1.5 GB.
     """
-    if all(abs(s / step - 1) < SAME_STEP for s in density.step):
+    if has_step(density, step):
         return density
     shape, origin = grid_shape_origin(density, step)
     array = _resample_axes(density, shape, origin, (step, step, step))

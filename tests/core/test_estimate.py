@@ -37,6 +37,13 @@ def test_time_and_tiles(make_model):
     assert 0.5 < found.seconds / (0.02 * 4 * found.tiles) < 4
 
 
+def test_tiles_of_a_map_that_is_not_resampled(make_model):
+    """Whose voxels do not lie at whole Å: the grid that it is worked on is its own."""
+    density = DensityMap(np.random.default_rng(0).normal(size=(60, 60, 60)), (0.37, 0.5, 0.5))
+    report = enhance(density, make_model(), device="cpu", skip_empty=False).report
+    assert estimate(density, make_model(), device="cpu").tiles == report.tiles_run
+
+
 MEASURE = """
 import json, re, sys
 import numpy as np, torch

@@ -65,6 +65,7 @@ def test_a_map_of_the_wanted_step_is_returned_unchanged(step):
     array = np.random.default_rng(1).normal(size=(5, 6, 7)).astype(np.float32)
     density = DensityMap(array, (0.37, 2, 3), (step,) * 3)
     assert resample(density) is density
+    assert grid_shape_origin(density) == (density.shape, density.origin)
 
 
 def test_no_drift_over_a_long_box(make_blob):
