@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import gemmi
 import numpy as np
 from superem.core.density import DensityMap, MapError
+from superem.core.files import replaced
 from superem.core.mrc import read_mrc, write_mrc
 
 from .command import IDS, as_command
@@ -128,10 +128,7 @@ def fetch_map(row: Row, out: Path, archive: str) -> Row:
     correlation = pearson(density.array[near], model[near])
     if correlation < ASTRAY:
         raise FetchError(f"{row['id']}: {row['pdb']} does not lie on {row['emdb']} (correlation {correlation:.2f}).")
-    plain = folder / "map.mrc"
-    write_mrc(plain, density, [f"{row['emdb']} cropped round {row['pdb']} {row['chains']}".strip()])
-    _write_gz(folder / "map.mrc.gz", plain.read_bytes())
-    plain.unlink()
+    write_mrc(folder / "map.mrc.gz", density, [f"{row['emdb']} cropped round {row['pdb']} {row['chains']}".strip()])
     shape = "x".join(str(n) for n in density.shape)
     return {**row, "shape_zyx": shape, "voxel": f"{density.step[0]:.4f}", "cc_mask": f"{correlation:.3f}"}
 
@@ -205,21 +202,18 @@ def fetch_all(rows: list[Row], index: Path, key: tuple[str, ...], columns: tuple
         refused = 0
         print(f"{' '.join(name)}: done")
         index.parent.mkdir(parents=True, exist_ok=True)
-        part = index.with_suffix(".part")
-        with open(part, "w", newline="") as out:
+        with replaced(index) as part, open(part, "w", newline="") as out:
             writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(done.values())
-        os.replace(part, index)
     return failed
 
 
 def _write_gz(path: Path, data: bytes) -> None:
     """Write a .gz file at once: whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(gzip.compress(data, mtime=0))
-    os.replace(part, path)
+    with replaced(path) as part:
+        part.write_bytes(gzip.compress(data, mtime=0))
 
 
 def _listed(name: str) -> list[Row]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from superem.core.mrc import replaced
+from superem.core.files import replaced
 
 from . import pairs, simulate
 from .command import POOL, STRUCTURES, as_command

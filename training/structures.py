@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
-from superem.core.mrc import replaced
+from superem.core.files import replaced
 
 
 @dataclass(frozen=True)

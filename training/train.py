@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from superem.core.mrc import replaced
+from superem.core.files import replaced
 from superem.nets.store import load
 
 from superem import nets

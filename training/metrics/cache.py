@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from superem.core.mrc import replaced
+from superem.core.files import replaced
 
 
 def digest(*parts: object) -> str:
