@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -49,7 +50,7 @@ def sharpen(density: DensityMap, resolution: float) -> DensityMap:
     edge = np.clip((s * resolution - 1) / 0.15, 0, 1)
     gain = np.exp(-b / 4 * np.minimum(s, 1.15 / resolution) ** 2) * (0.5 + 0.5 * np.cos(np.pi * edge))
     array = irfftn(rfftn(density.array) * gain, density.shape)
-    return DensityMap(array, density.origin, density.step, density.rotation, f"{density.name} sharpened")
+    return replace(density, array=array, name=f"{density.name} sharpened")
 
 
 class ReleasedGenerator:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -106,7 +106,7 @@ class Bench:
             volume = reference.atoms.volume
             key = digest("released", self.released.identity, case.density.array, volume)
             array = self.cache.array(key, partial(self.released.enhance, case.density, volume))
-            maps[RELEASED] = DensityMap(array, case.density.origin, case.density.step, case.density.rotation)
+            maps[RELEASED] = replace(case.density, array=array)
         ours = {label: partial(method, finest=case.finest) for label, method in self.ours.items()}
         maps |= {label: method(case.density) for label, method in ours.items()}
         before = measured(case.density, reference, self.cache)

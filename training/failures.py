@@ -28,7 +28,8 @@ from .command import EVALUATION, MEASURING, as_command
 from .evaluate import Case, read_cases
 from .metrics import Reference
 from .metrics.cache import Cache
-from .metrics.controls import INNER, ControlMaps, matched_level
+from .metrics.control_maps import INNER, ControlMaps
+from .metrics.controls import matched_level
 from .metrics.grid import distance_to_atoms
 from .metrics.tables import number
 from .predictions import Predictor, label_of

@@ -59,7 +59,7 @@ class Predictor:
             scale = normalise.NORMALISATIONS[self.model.card.normalisation](density.array)
             lr, sr = scale.apply(density.array), scale.apply(raw)
             raw = scale.restore(sharpness.limit(lr, sr, self.blur, self.follow, resolution, finest=finest).array)
-        return DensityMap(raw, density.origin, density.step, density.rotation, f"{density.name} superem")
+        return replace(density, array=raw, name=f"{density.name} superem")
 
 
 def predictors(names: list[str], cache: Cache, tiling: str = "normal", rotations: int | None = None, tile: int | None = None,

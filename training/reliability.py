@@ -39,7 +39,8 @@ from .command import MEASURING, as_command
 from .evaluate import read_cases
 from .metrics import Reference
 from .metrics.cache import Cache
-from .metrics.controls import matched_level, randomised_phases
+from .metrics.control_maps import randomised_phases
+from .metrics.controls import matched_level
 from .metrics.grid import sample
 from .metrics.qscore import scores
 from .metrics.tables import table

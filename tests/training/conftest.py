@@ -46,6 +46,18 @@ def filled_pool(tmp_path, atoms):
     return folder
 
 
+@pytest.fixture(scope="session")
+def case():
+    """Residues along x in a box: the rod's map at 4 Å, its atoms and reference."""
+    rng = np.random.default_rng(2)
+    along = np.repeat(np.linspace(12, 48, 25), 6)
+    xyz = np.stack([along, np.full(150, 18.0), np.full(150, 18.0)], axis=1) + rng.uniform(-4, 4, (150, 3)) * [0.3, 1, 1]
+    n = np.ones(150)
+    atoms = metrics.Atoms(xyz, np.array(["C"] * 150), 30 * n, n, n > 0, n < 0, np.repeat(np.arange(25), 6))
+    reference = metrics.Reference.prepare(atoms, DensityMap(np.zeros((36, 36, 60))), 4.0)
+    return DensityMap(reference.expected), atoms, reference
+
+
 def model_file(xyz: np.ndarray) -> str:
     """Atoms of alanine, six a residue, as mmCIF."""
     structure, chain = gemmi.Structure(), gemmi.Chain("A")

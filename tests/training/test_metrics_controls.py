@@ -1,116 +1,19 @@
-"""Negative controls, baselines, and the reading of models."""
+"""Controls, what mtriage says, and what is read and kept."""
 
 import gzip
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from superem.core.density import DensityMap
 
-from training import baselines, structures
+from training import structures
 from training.metrics import Reference, evaluate_map, read_atoms
-from training.metrics.atoms import Atoms
 from training.metrics.cache import Cache, digest
-from training.metrics.controls import (
-    controls,
-    end_domain,
-    glycan,
-    matched_level,
-    noisy_solvent,
-    randomised_phases,
-    returned,
-    shaped_noise,
-    share_above,
-    with_glycan,
-    without_domain,
-)
-from training.metrics.grid import distance_to_atoms, spatial_frequency
+from training.metrics.controls import controls, matched_level, share_above
 from training.metrics.mtriage import CctbxError, mtriage
-
-
-def rod(resolution=4.0) -> tuple[DensityMap, Atoms, Reference]:
-    """Residues along x in a box, and their map at `resolution`."""
-    rng = np.random.default_rng(2)
-    along = np.repeat(np.linspace(12, 48, 25), 6)
-    xyz = np.stack([along, np.full(150, 18.0), np.full(150, 18.0)], axis=1) + rng.uniform(-4, 4, (150, 3)) * [0.3, 1, 1]
-    n = np.ones(150)
-    atoms = Atoms(xyz, np.array(["C"] * 150), 30 * n, n, n > 0, n < 0, np.repeat(np.arange(25), 6))
-    empty = DensityMap(np.zeros((36, 36, 60)))
-    reference = Reference.prepare(atoms, empty, resolution)
-    return DensityMap(reference.expected), atoms, reference
-
-
-@pytest.fixture(scope="module")
-def case():
-    """One rod for all tests."""
-    return rod()
-
-
-def radial_power(array):
-    """Power in broad shells."""
-    shell = (spatial_frequency(array.shape, (1.0, 1.0, 1.0)) / 0.04).astype(int).ravel()
-    return np.bincount(shell, (np.abs(np.fft.rfftn(array)) ** 2).ravel())[1:6]
-
-
-def test_randomised_phases_keep_amplitudes_and_nothing_of_the_shape(case):
-    """Same deviation and radial power round the solvent whatever the seed, no correlation, and the same from the same seed."""
-    density = case[0]
-    noise = randomised_phases(density, np.random.default_rng(7))
-    for seed in range(4):  # the phase of a mean is a sign, which must not decide how much lies above a level
-        array = randomised_phases(density, np.random.default_rng(seed)).array
-        assert array.mean() == pytest.approx(np.median(density.array), abs=1e-5)
-    assert noise.array.std() == pytest.approx(density.array.std(), rel=0.02)
-    assert radial_power(noise.array) == pytest.approx(radial_power(density.array), rel=0.02)
-    assert abs(np.corrcoef(noise.array.ravel(), density.array.ravel())[0, 1]) < 0.2
-    assert np.array_equal(noise.array, randomised_phases(density, np.random.default_rng(7)).array)
-
-
-def test_shaped_noise_is_as_strong_as_the_maps_own(case):
-    """Noise of a known deviation, added to a model's map, is found again; a map without any gives hardly any."""
-    density, _, reference = case
-    rng = np.random.default_rng(4)
-    strength = 0.5 * density.array[reference.inside].std()
-    noisy = DensityMap(density.array + strength * rng.standard_normal(density.shape))
-    found = shaped_noise(noisy, reference, rng).array
-    assert found.std() == pytest.approx(strength, rel=0.3)
-    coarse = np.abs(np.fft.rfftn(found))[(s := spatial_frequency(found.shape, density.step)) < 1 / 20]
-    assert coarse[1:].max() < 1e-6 * np.abs(np.fft.rfftn(found))[s > 1 / 20].mean()  # bulk solvent rules there
-    assert abs(np.corrcoef(found.ravel(), density.array.ravel())[0, 1]) < 0.1
-    assert shaped_noise(density, reference, rng).array.std() < 0.5 * strength
-
-
-def test_shaped_noise_takes_a_wrong_model_for_noise_only_without_the_resolution(case):
-    """Noise of a known deviation is found again, though half of the model's atoms are out of place."""
-    density, atoms, _ = case
-    rng = np.random.default_rng(4)
-    moved = atoms.xyz + np.where(np.arange(150) % 2, 1.5, 0)[:, None] * rng.standard_normal((150, 3))
-    wrong = Reference.prepare(replace(atoms, xyz=moved), density, 4.0)
-    s = spatial_frequency(density.shape, density.step)
-    signal = np.fft.rfftn(density.array) * np.exp(-150 / 4 * s**2)
-    # white to 3.5 Å, and at 4 Å three times as strong as the signal inside of the mask
-    at_resolution = (np.abs(signal[abs(s - 0.25) < 0.01]) ** 2).mean()
-    strength = np.sqrt(3 * at_resolution / (wrong.mask.astype(float) ** 2).sum())
-    white = strength * np.fft.irfftn(np.where(s < 1 / 3.5, np.fft.rfftn(rng.standard_normal(density.shape)), 0), density.shape)
-    noisy = DensityMap(np.fft.irfftn(signal, density.shape) + white)
-    assert shaped_noise(noisy, wrong, rng, 4.0).array.std() == pytest.approx(white.std(), rel=0.3)
-    assert shaped_noise(noisy, wrong, rng).array.std() > 2 * white.std()
-
-
-def test_noisy_solvent_leaves_the_molecule_and_is_noise_in_the_margin(case):
-    """Within 2 Å of an atom nothing changes; in the margin the noise has its whole strength."""
-    density, atoms, reference = case
-    noise = DensityMap(5 + np.random.default_rng(1).standard_normal(density.shape))
-    wide, solvent = noisy_solvent(density, reference, noise)
-    assert wide.shape == tuple(n + 32 for n in density.shape)
-    near = distance_to_atoms(density, atoms.xyz, 2.0) <= 2
-    assert wide.array[16:-16, 16:-16, 16:-16][near] == pytest.approx(density.array[near])
-    assert wide.positions(np.array([[16, 16, 16]]))[0] == pytest.approx(density.positions(np.zeros((1, 3)))[0])
-    assert not solvent[16:-16, 16:-16, 16:-16].any()
-    assert wide.array[solvent].std() == pytest.approx(1, rel=0.05)
-    assert wide.array[solvent].mean() == pytest.approx(np.median(density.array), abs=0.05)
 
 
 def test_matched_level_encloses_the_molecule(case):
@@ -119,33 +22,6 @@ def test_matched_level_encloses_the_molecule(case):
     level = matched_level(density, reference)
     assert (density.array[reference.near] >= level).sum() == pytest.approx(atoms.volume, abs=1)
     assert share_above(density.array, level) == pytest.approx(atoms.volume / density.array.size, rel=0.2)
-
-
-def test_the_deleted_domain_is_one_end(case):
-    """A fifth of the residues, whole, all beyond the others along the rod."""
-    _, atoms, _ = case
-    gone = end_domain(atoms)
-    assert gone.sum() == 5 * 6
-    assert len(np.unique(atoms.residue[gone])) == 5
-    ends = atoms.xyz[gone, 0].mean() - atoms.xyz[~gone, 0].mean()
-    assert abs(ends) > 15
-
-
-def test_a_deleted_domain_is_solvent_and_the_rest_untouched(case):
-    """Nothing is left of it, and density at the atoms that stay and away from it does not change."""
-    density, atoms, reference = case
-    gone = end_domain(atoms)
-    emptied, region = without_domain(density, atoms, gone, np.random.default_rng(0))
-    level = matched_level(density, reference)
-    assert region.sum() > 100
-    assert distance_to_atoms(density, atoms.xyz[~gone], 12)[region].min() >= 4
-    assert returned(density, emptied, level, region) == 0
-    assert returned(density, density, level, region) == 1
-    far = np.zeros(density.shape, bool)
-    direction = np.sign(atoms.xyz[gone, 0].mean() - 30)
-    far[:, :, :30] = direction > 0
-    far[:, :, 30:] = direction < 0
-    assert np.array_equal(emptied.array[far], density.array[far])
 
 
 def test_controls_of_a_network_that_does_nothing(case):
@@ -189,64 +65,6 @@ def test_controls_see_heights_that_are_evened_out(case):
     found = controls(density, even(density), reference, 4.0, even)
     assert found["weak"] > 0.8 and found["faint"] > 0.5
     assert controls(density, cut(density), reference, 4.0, cut)["faint"] < 0.02
-
-
-def test_a_glycan_is_planted_outside_of_the_protein(case):
-    """Bond lengths are a sugar's, no atom touches the protein, and the map has density there."""
-    density, atoms, _ = case
-    xyz = glycan()
-    gaps = np.linalg.norm(xyz[:, None] - xyz, axis=-1) + 10 * np.eye(len(xyz))
-    assert 1.3 < gaps.min() and gaps.min(axis=1).max() < 1.7
-    host, sugar = with_glycan(density, atoms, 4.0)
-    between = np.linalg.norm(sugar.xyz[:, None] - atoms.xyz, axis=-1)
-    assert 2.0 < between.min() < 8
-    assert host.array.max() <= 1.2 * density.array.max()
-    inner = host.array[20:-20, 20:-20, 20:-20]
-    assert np.abs(inner - density.array).max() > 0.2 * density.array.max()
-
-
-def test_sharpening_levels_amplitudes_but_never_blurs(case):
-    """A map blurred by B = 150 is sharpened by as much more; a flat one is left alone."""
-    rng = np.random.default_rng(1)
-    shape = (64, 64, 64)
-    s = spatial_frequency(shape, (1.0, 1.0, 1.0))
-    white = np.fft.rfftn(rng.standard_normal(shape))
-
-    def filtered(b):
-        return DensityMap(np.fft.irfftn(white * np.exp(-b / 4 * s**2), shape))
-
-    assert baselines.guinier_b(filtered(150), 4.0) == pytest.approx(-150, abs=10)
-    assert baselines.guinier_b(filtered(-80), 4.0) == 0
-    sharp = baselines.sharpen(filtered(150), 4.0)
-    ratio = np.abs(np.fft.rfftn(sharp.array)) / np.abs(white)
-    assert np.median(ratio[(s > 0.1) & (s < 0.24)]) == pytest.approx(1, abs=0.1)
-    assert ratio[s > 0.3].max() < 1e-3
-
-
-def test_a_folder_without_the_released_generator_is_refused(tmp_path):
-    """The message says what is missing."""
-    with pytest.raises(FileNotFoundError, match="no checkout of the released generator"):
-        baselines.ReleasedGenerator(tmp_path)
-
-
-def test_released_generator_tiles_average_to_the_prediction(tmp_path):
-    """A stand-in that returns its input gives the map above its contour back, and leaves no module behind."""
-    import sys
-
-    import torch
-
-    (tmp_path / "utils.py").write_text("")
-    (tmp_path / "model.py").write_text(
-        "import torch, utils\nclass Generator(torch.nn.Module):\n    def __init__(self, *a):\n        super().__init__()\n"
-        "        self.gain = torch.nn.Parameter(torch.zeros(1))\n    def forward(self, x):\n        return self.gain * x\n")
-    (tmp_path / "model").mkdir()
-    torch.save({"gain": torch.ones(1)}, tmp_path / "model" / "G_model")
-    array = np.random.default_rng(0).random((20, 30, 26)).astype(np.float32)
-    density = DensityMap(array, (1, 2, 3))
-    result = baselines.ReleasedGenerator(tmp_path, stride=5, fill=1.5).enhance(density, 0.2 * array.size)
-    contour = np.sort(array.ravel())[::-1][round(0.3 * array.size) - 1]
-    assert result == pytest.approx(np.maximum(array - contour, 0), abs=1e-5)
-    assert "model" not in sys.modules and "utils" not in sys.modules
 
 
 PDB = """\
@@ -328,9 +146,9 @@ def test_our_figures_are_those_of_cctbx(case):
     assert ours[0]["fsc05"] == pytest.approx(3.8, abs=0.25)
 
 
-def test_cube_free_maps_do_not_spoil_the_mean():
+def test_cube_free_maps_do_not_spoil_the_mean(case):
     """A box smaller than a cube has no cube figures; means leave it out."""
-    atoms = rod()[1]
+    atoms = case[1]
     small = atoms.select(atoms.xyz[:, 0] < 20)
     reference = Reference.prepare(small, DensityMap(np.zeros((24, 36, 36))), 4.0)
     measured = evaluate_map(DensityMap(reference.expected), reference)

@@ -1,0 +1,224 @@
+"""Maps in which there is nothing to find, and maps from which something was taken, made of real ones for the controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.fft import irfftn, rfftn
+from superem.core.density import DensityMap
+from superem.core.normalise import PER_MEDIAN
+
+from .atoms import Atoms
+from .ccmask import model_map
+from .fsc import SHELL, masked_coefficients, shell_correlation, soft_mask
+from .grid import distance_to_atoms, spatial_frequency
+from .modelmap import model_coefficients
+from .qscore import spiral
+from .reference import Reference
+
+#: Share of the model's residues that is deleted, from one end of the molecule.
+DELETED_SHARE = 0.2
+#: Solvent begins this far from the model, Å.
+SOLVENT = 6.0
+#: A map that nobody masked is made by a margin of this many voxels of noise.
+MARGIN = 16
+INNER = (slice(MARGIN, -MARGIN),) * 3
+#: Share of noise in the power at the stated resolution: half maps correlate by 0.143, so the whole map has a signal-to-noise
+#: ratio of 2 * 0.143 / (1 - 0.143) = 1/3 (Rosenthal and Henderson, J. Mol. Biol. 333, 721, 2003).
+NOISE_AT_RESOLUTION = 0.75
+#: A planted glycan is this strong beside the protein, with this B-factor in Å²: glycans move more.
+GLYCAN_STRENGTH = 0.7
+GLYCAN_B = 60.0
+
+
+def shaped_noise(density: DensityMap, reference: Reference, rng: np.random.Generator,
+                 resolution: float | None = None) -> DensityMap:
+    """Gaussian noise like a map's own, over its whole box, on its solvent level.
+
+    Inside the model's soft mask, the model leaves the share 1 - FSC² of the power in each shell unexplained. That is an upper
+    bound: where the model or its B-factors are wrong, where it lacks the solvent and its neighbours, it leaves density
+    unexplained too. Coarser than 20 Å, where the bulk solvent rules, all is left out. With the map's `resolution` (Å), a
+    second bound holds: at that frequency, where half maps correlate by 0.143, three quarters of the power are noise, and
+    noise is not stronger at lower ones, since a reconstruction's is white and sharpening raises what is fine.
+    """
+    s = spatial_frequency(density.shape, density.step)
+    solvent = float(np.median(density.array))
+    inside = masked_coefficients(density.array - solvent, reference.mask)
+    frequencies, curve = shell_correlation(inside, reference.coefficients, s, max(density.step))
+    shell = np.minimum((s / SHELL).astype(int), len(curve))
+    power = np.bincount(shell.ravel(), (np.abs(inside) ** 2).ravel()) / np.maximum(np.bincount(shell.ravel()), 1)
+    noise_power = power * np.append(1 - np.clip(curve, 0, 1) ** 2, 0) * np.append(frequencies >= 1 / 20, False)
+    if resolution is not None:
+        last = min(int(1 / resolution / SHELL), len(curve) - 1)
+        noise_power = np.minimum(noise_power, NOISE_AT_RESOLUTION * power[last - 1 : last + 2].mean())
+    per_voxel = noise_power / float((reference.mask.astype(np.float64) ** 2).sum())
+    noise = irfftn(rfftn(rng.standard_normal(density.shape)) * np.sqrt(per_voxel)[shell], density.shape)
+    return replace(density, array=solvent + noise)
+
+
+def widened(density: DensityMap, voxels: int) -> DensityMap:
+    """A map in a box that is wider by so many voxels of solvent (the map's median) on every side."""
+    return replace(density, array=np.pad(density.array, voxels, constant_values=np.median(density.array)),
+                   origin=density.positions(np.full(3, -voxels)))
+
+
+def noisy_solvent(density: DensityMap, reference: Reference, noise: DensityMap) -> tuple[DensityMap, np.ndarray]:
+    """A map that nobody masked: its own density, and noise wherever the solvent is, in a box that is wider by `MARGIN` voxels.
+
+    Noise sets in from 2 to `SOLVENT` Å from the model.
+
+    Returns
+    -------
+    map, and its voxels (bool) that are solvent without doubt: in the margin, and `SOLVENT` Å or more from the model. The box
+    of a crop may hold parts of neighbours, the margin holds none.
+    """
+    wide = widened(density, MARGIN)
+    distance = np.minimum(distance_to_atoms(wide, reference.atoms.xyz, SOLVENT), SOLVENT)
+    periodic = np.pad(noise.array, MARGIN, mode="wrap") - float(np.median(noise.array))
+    array = wide.array + (1 - soft_mask(distance, 2.0, SOLVENT - 2.0)) * periodic
+    margin = np.ones(wide.shape, bool)
+    margin[INNER] = False
+    return replace(wide, array=array), margin & (distance >= SOLVENT)
+
+
+def randomised_phases(density: DensityMap, rng: np.random.Generator) -> DensityMap:
+    """A map with the amplitudes of `density` and the phases of white noise: as strong as the molecule, with none of it.
+
+    Its mean, whose phase would only be a sign, is the solvent: the map's median.
+    """
+    phases = rfftn(rng.standard_normal(density.shape))
+    array = irfftn(np.abs(rfftn(density.array)) * phases / np.abs(phases), density.shape)
+    array += np.median(density.array) - array.mean()
+    return replace(density, array=array)
+
+
+def end_domain(atoms: Atoms) -> np.ndarray:
+    """(n,) bool: the atoms of the fifth of the residues that lies at one end of the molecule's longest axis."""
+    residues, index = np.unique(atoms.residue, return_inverse=True)
+    centres = np.stack([np.bincount(index, x) for x in atoms.xyz.T], axis=1) / np.bincount(index)[:, None]
+    centred = centres - centres.mean(axis=0)
+    axis = np.linalg.svd(centred, full_matrices=False)[2][0]
+    axis = axis * np.sign(axis[np.abs(axis).argmax()])
+    along = centred @ axis
+    return (along > np.quantile(along, 1 - DELETED_SHARE))[index]
+
+
+def domain_weight(density: DensityMap, atoms: Atoms, domain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far each voxel of a map belongs to some of the atoms, float, and its distances to them and to the others, Å.
+
+    It is 1 within 3 Å of them and falls to 0 over 2 Å, and over 2 Å towards the others.
+    """
+    limit = 12.0  # Å; more than all distances that are compared
+    to_domain = np.minimum(distance_to_atoms(density, atoms.xyz[domain], limit), limit)
+    to_rest = np.minimum(distance_to_atoms(density, atoms.xyz[~domain], limit), limit)
+    return soft_mask(to_domain, 3.0, 2.0) * soft_mask(to_domain - to_rest, -2.0, 2.0), to_domain, to_rest
+
+
+def weakened(density: DensityMap, weight: np.ndarray, share: float) -> DensityMap:
+    """A map in which the density of a domain, by its `domain_weight`, is only `share` as high above the solvent (the median)."""
+    array = density.array - (1 - share) * weight * (density.array - np.median(density.array))
+    return replace(density, array=array)
+
+
+def without_domain(density: DensityMap, atoms: Atoms, gone: np.ndarray,
+                   rng: np.random.Generator) -> tuple[DensityMap, np.ndarray]:
+    """Replace the density of some atoms by solvent.
+
+    Solvent is the map's own spectrum with random phases, at the median and the spread of what lies 6 Å and more from the
+    model: zero, where that was masked. It replaces the density as far as `domain_weight` goes.
+
+    Returns
+    -------
+    map, and the voxels (bool) that are wholly solvent now and 4 Å or more from any atom that stays.
+    """
+    weight, to_gone, to_kept = domain_weight(density, atoms, gone)
+    values = density.array[np.minimum(to_gone, to_kept) > SOLVENT]
+    middle = float(np.median(values)) if values.size else 0.0
+    spread = PER_MEDIAN * float(np.median(np.abs(values - middle))) if values.size else 0.0
+    noise = randomised_phases(density, rng).array
+    solvent = middle + spread * (noise - noise.mean()) / noise.std()
+    array = density.array + weight * (solvent - density.array)
+    return replace(density, array=array), (weight > 0.99) & (to_kept >= 4)
+
+
+def glycan() -> np.ndarray:
+    """Three pyranose rings in a row, (30, 3) Å: ideal chairs with equatorial substituents, linked 1-4 by an oxygen."""
+    angle = np.radians(60 * np.arange(6))
+    pucker = 0.25 * (-1.0) ** np.arange(6)
+    ring = np.stack([1.45 * np.cos(angle), 1.45 * np.sin(angle), pucker], axis=1)
+    outer = np.stack([2.85 * np.cos(angle), 2.85 * np.sin(angle), pucker * 0.6], axis=1)
+    unit = np.concatenate([ring, outer[[0, 1, 2, 4]]])  # 3 is held by the ring before, 5 is the ring's oxygen
+    return np.concatenate([unit + [5.65 * n, 0, 0] for n in range(3)])
+
+
+def with_glycan(density: DensityMap, atoms: Atoms, resolution: float) -> tuple[DensityMap, Atoms]:
+    """Plant a glycan's density on the surface of a molecule, at the map's resolution.
+
+    It stands out from the atom that is furthest along a direction; of 64 directions, that with the least density where it goes.
+    The box is widened by 20 voxels of solvent so that it fits.
+
+    Returns
+    -------
+    map, and the glycan's atoms.
+
+    Raises
+    ------
+    ValueError
+        If it fits in none of the directions.
+    """
+    wider = widened(density, 20)
+    best: tuple[float, np.ndarray] | None = None
+    for direction in spiral(64):
+        basis = np.linalg.svd(direction[None])[2]
+        basis[0] = direction
+        foot = atoms.xyz[(atoms.xyz @ direction).argmax()]
+        xyz = foot + 4.5 * direction + glycan() @ basis
+        kji = np.round(wider.indices(xyz)).astype(int)[:, ::-1]
+        if (kji < 4).any() or (kji >= np.array(wider.shape) - 4).any():
+            continue
+        occupied = float(np.abs(wider.array[tuple(kji.T)]).mean())
+        if best is None or occupied < best[0]:
+            best = occupied, xyz
+    if best is None:
+        raise ValueError(f"No place was found for a glycan on {density.name}.")
+    count = len(best[1])
+    sugar = Atoms(best[1], np.array(["C"] * count), np.full(count, GLYCAN_B), np.ones(count), np.zeros(count, bool),
+                  np.ones(count, bool), np.zeros(count, int))
+    shape = model_map(model_coefficients(sugar, wider), wider, resolution)
+    near = distance_to_atoms(wider, sugar.xyz, 2.0) <= 2
+    protein = distance_to_atoms(wider, atoms.xyz, 2.0) <= 2
+    strength = GLYCAN_STRENGTH * np.percentile(wider.array[protein], 95) / np.percentile(shape[near], 95)
+    planted = wider.array + strength * shape * soft_mask(distance_to_atoms(wider, sugar.xyz, 6.0), 3.0, 2.0)
+    return replace(wider, array=planted), sugar
+
+
+@dataclass(frozen=True)
+class ControlMaps:
+    """Maps in which there is nothing to find, and maps from which something was taken, made of one real map.
+
+    Attributes
+    ----------
+    noise : noise alone, as strong as the stated resolution says.
+    strong : noise alone, as strong as all that the model does not explain.
+    phases : the map with random phases.
+    emptied, region : the map without a domain, and the voxels where that was.
+    unmasked, solvent : the map with noise in its solvent, in a wider box, and the voxels that are solvent.
+    """
+
+    noise: DensityMap
+    strong: DensityMap
+    phases: DensityMap
+    emptied: DensityMap
+    region: np.ndarray
+    unmasked: DensityMap
+    solvent: np.ndarray
+
+    @classmethod
+    def make(cls, density: DensityMap, reference: Reference, resolution: float, seed: int = 0) -> ControlMaps:
+        """Make them of the map that `reference` was prepared for, always alike."""
+        rng = np.random.default_rng(seed)
+        strong, phases = shaped_noise(density, reference, rng), randomised_phases(density, rng)
+        emptied, region = without_domain(density, reference.atoms, end_domain(reference.atoms), rng)
+        noise = shaped_noise(density, reference, rng, resolution)
+        return cls(noise, strong, phases, emptied, region, *noisy_solvent(density, reference, noise))
