@@ -25,6 +25,7 @@ from .export import SHIPPED_DATA
 from .metrics.cache import Cache
 from .metrics.tables import (
     BASELINES,
+    INPUT,
     bars,
     control_table,
     gain_table,
@@ -106,7 +107,7 @@ def losers(outcome: dict, label: str) -> list[str]:
     for n, name in enumerate(maps):
         worse = []
         for key, head, decimals, sign in FIGURES:
-            before, after = values(maps, "input", key)[n], values(maps, label, key)[n]
+            before, after = values(maps, INPUT, key)[n], values(maps, label, key)[n]
             if sign * (after - before) < 0:
                 worse.append(f"{head} {before:.{decimals}f} → {after:.{decimals}f}")
         if worse:

@@ -37,10 +37,19 @@ from .metrics import Atoms, Reference, measured, read_atoms
 from .metrics.cache import Cache, digest, source
 from .metrics.controls import controls
 from .metrics.mtriage import WORKER, CctbxError, mtriage
-from .metrics.tables import control_table, gain_table, group_tables, reach_table, summary_table
+from .metrics.tables import (
+    BASELINES,
+    INPUT,
+    RELEASED,
+    SHARPENED,
+    control_table,
+    gain_table,
+    group_tables,
+    reach_table,
+    summary_table,
+)
 from .predictions import predictors
 
-INPUT, SHARPENED, RELEASED = "input", "sharpened", "EM-GAN"
 DEFAULT_CCTBX = Path(".venv-evaluate/bin/python")
 _bench: Bench  # of a process that measures maps for `--jobs`
 
@@ -94,7 +103,7 @@ class Bench:
         self.options = options
         self.cache = Cache(options.cache)
         self.ours = predictors(options.models, self.cache, options.tiling, options.rotations, options.tile, options.blurs,
-                               taken=(INPUT, SHARPENED, RELEASED))
+                               taken=BASELINES)
         self.released = ReleasedGenerator(options.emgan, options.emgan_stride) if options.emgan else None
 
     def measure(self, case: Case) -> Findings:

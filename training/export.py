@@ -25,7 +25,7 @@ from superem import nets
 
 from .command import CACHE, as_command
 from .metrics.cache import Cache
-from .metrics.tables import SUMMARY, mean, number
+from .metrics.tables import INPUT, SUMMARY, mean, number
 from .predictions import Predictor, label_of
 
 #: What the model card describes at length: the structures and maps of training/ids.
@@ -79,7 +79,7 @@ def figures(outcome: dict, label: str) -> dict[str, str]:
     maps = outcome["maps"]
 
     def change(key: str, decimals: int) -> str:
-        before, after = (number(mean(maps, method, key), decimals) for method in ("input", label))
+        before, after = (number(mean(maps, method, key), decimals) for method in (INPUT, label))
         return after if key == "improved" else f"{before} -> {after}"
 
     return {"maps": str(len(maps))} | {head: change(key, decimals) for key, head, decimals in SUMMARY}

@@ -31,7 +31,7 @@ from .metrics.cache import Cache
 from .metrics.control_maps import INNER, ControlMaps
 from .metrics.controls import matched_level
 from .metrics.grid import distance_to_atoms
-from .metrics.tables import number
+from .metrics.tables import INPUT, number
 from .predictions import Predictor, label_of
 from .templates import fill
 
@@ -96,7 +96,7 @@ def results(cases: list[Case], predictor: Predictor, cache: Cache) -> dict[str, 
 
 def least_gain(outcome: dict, label: str) -> str:
     """The map that gains least in Q-score."""
-    return min(outcome["maps"], key=lambda name: outcome["maps"][name][label]["q"] - outcome["maps"][name]["input"]["q"])
+    return min(outcome["maps"], key=lambda name: outcome["maps"][name][label]["q"] - outcome["maps"][name][INPUT]["q"])
 
 
 def most_invented(result: Result) -> tuple[tuple[int, int, int], float, float, float]:
@@ -116,7 +116,7 @@ def most_invented(result: Result) -> tuple[tuple[int, int, int], float, float, f
 def gain_row(result: Result, outcome: dict, label: str) -> Row:
     """The map with the least gain: input, result, HR."""
     name = result.case.name
-    before, after = outcome["maps"][name]["input"], outcome["maps"][name][label]
+    before, after = outcome["maps"][name][INPUT], outcome["maps"][name][label]
     key = "d_fsc05" if after.get("d_fsc05") is not None else "fsc05"
     z = round(float(np.nonzero(result.reference.near)[0].mean()))
     caption = fill("failures.md", {

@@ -24,7 +24,8 @@ GROUPS = (
      (("cctbx_cc_mask", "CC_mask", 3), ("cctbx_cc_box", "CC_box", 3), ("cctbx_q", "Q-score", 3))),
 )
 
-BASELINES = ("input", "sharpened", "EM-GAN")
+#: Labels of what our networks are compared with.
+INPUT, SHARPENED, RELEASED = BASELINES = "input", "sharpened", "EM-GAN"
 
 #: The figures of the summary: key, heading, decimals.
 SUMMARY = (
@@ -81,7 +82,7 @@ def group_tables(outcome: dict) -> list[str]:
     parts = []
     for title, figures in GROUPS:
         columns = [(method, key, head, decimals) for key, head, decimals in figures for method in methods
-                   if np.isfinite(mean(maps, method, key)) and not (method == "input" and key.startswith("improved"))]
+                   if np.isfinite(mean(maps, method, key)) and not (method == INPUT and key.startswith("improved"))]
         if not columns:
             continue
         heads = ["map", "reported Å", *(f"{head}: {method}" for method, _, head, _ in columns)]
@@ -95,12 +96,12 @@ def group_tables(outcome: dict) -> list[str]:
 def summary(outcome: dict) -> tuple[tuple[str, str, int], ...]:
     """The figures of the summary that were measured; our own FSC where mtriage was not run."""
     figures = SUMMARY if mtriage_ran(outcome) else (*OWN_FSC, *SUMMARY)
-    return tuple(figure for figure in figures if np.isfinite(mean(outcome["maps"], "input", figure[0])))
+    return tuple(figure for figure in figures if np.isfinite(mean(outcome["maps"], INPUT, figure[0])))
 
 
 def mtriage_ran(outcome: dict) -> bool:
     """Whether the evaluation holds mtriage's figures."""
-    return bool(np.isfinite(mean(outcome["maps"], "input", "d_fsc05")))
+    return bool(np.isfinite(mean(outcome["maps"], INPUT, "d_fsc05")))
 
 
 def summary_table(outcome: dict) -> str:
@@ -132,7 +133,7 @@ def gain_table(outcome: dict) -> str:
     maps: Maps = outcome["maps"]
     groups = [outcome["groups"][name] for name in maps]
     methods = list(next(iter(maps.values())))
-    columns = [(model, base) for model in methods if model not in BASELINES for base in ("input", "EM-GAN") if base in methods]
+    columns = [(model, base) for model in methods if model not in BASELINES for base in (INPUT, RELEASED) if base in methods]
     heads = [f"{model} − {base}: {len(set(units))} {what}" + "s" * (len(set(units)) > 1) for model, base in columns
              for units, what in ((maps, "map"), (groups, "protein"))]
     rows = []
@@ -173,7 +174,7 @@ def bars(outcome: dict, model: str, by_protein: bool = False) -> list[tuple[str,
     fsc = "d_fsc05" if mtriage_ran(outcome) else "fsc05"
     rows: list[tuple[str, str, bool]] = []
 
-    def gain(key: str, sign: int = 1, base: str = "input") -> np.ndarray:
+    def gain(key: str, sign: int = 1, base: str = INPUT) -> np.ndarray:
         return sign * (values(maps, model, key) - values(maps, base, key))
 
     def average(figures: np.ndarray) -> float:
@@ -193,13 +194,13 @@ def bars(outcome: dict, model: str, by_protein: bool = False) -> list[tuple[str,
     bar("CC_box +0.06", average(gain("cc_box")), 0.06)
     if fsc == "d_fsc05":
         bar("d_model finer by 1.0 Å", average(gain("d_model", -1)), 1.0, 2)
-    if "EM-GAN" in next(iter(maps.values())):
+    if RELEASED in next(iter(maps.values())):
         for key, sign in ((fsc, -1), ("q", 1), ("improved", 1), ("cube_mean", 1), ("cc_mask", 1), ("cc_box", 1), ("d_model", -1)):
-            lead = gain(key, sign, "EM-GAN")
+            lead = gain(key, sign, RELEASED)
             if not np.isfinite(lead).any():
                 continue
             better = int((lead > 0).sum())
-            text = f"{key} better than EM-GAN on the mean"
+            text = f"{key} better than {RELEASED} on the mean"
             least = 0
             if key in (fsc, "q", "cc_mask"):
                 least = math.ceil(len(maps) * 4 / 6)
