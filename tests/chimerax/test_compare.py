@@ -65,7 +65,7 @@ def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(painted, pair
         else:
             run(pair.session, command)
 
-    expected = add_map(pair.session, name="expected Q")
+    expected = add_map(pair.session, name="after expected Q")
     run(pair.session, f"color sample #{pair.after.id_string} map #{expected.id_string} palette 0,red:1,blue")
     draw_frame(pair.session)
     watch(pair.session)
