@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import provenance
 from .core import limits, predict, tiles
 from .core.density import DensityMap, MapError
-from .core.devices import DeviceError, choose, import_torch
+from .core.devices import REQUESTS, DeviceError, choose, import_torch
 from .core.files import replaced
 from .core.levels import level_for_surface, surface_volume
 from .core.memory import require_memory
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("input", nargs="?", type=Path, metavar="INPUT.mrc", help="map to work on: MRC or CCP4, also .gz")
     add("output", nargs="?", type=Path, metavar="OUTPUT.mrc", help="super-resolved map to write")
     add("--model", metavar="NAME|PATH", default=store.DEFAULT, help="bundled model, or a weights file (default: %(default)s)")
-    add("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default: %(default)s)")
+    add("--device", default="auto", help=f"{REQUESTS} (default: %(default)s)")
     add("--tiling", choices=tiles.PRESETS, default="normal", help="how tiles overlap (default: %(default)s)")
     add("--rotations", type=int, choices=predict.ROTATION_COUNTS,
         help="orientations to average over (default: as many as the model asks for)")

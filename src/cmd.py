@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from typing import Any
 
 from chimerax.core.commands import (
@@ -25,12 +24,13 @@ from chimerax.core.errors import UserError
 from chimerax.map.mapargs import MapRegionArg, MapsArg, MapStepArg
 
 from .core.density import MapError
+from .core.devices import REQUEST, REQUESTS
 from .core.predict import GRIDS, RESOLUTIONS, ROTATION_COUNTS, require_reliability
 from .core.tiles import PRESETS
 from .job import jobs
 from .names import is_expected_q, is_result, label
 from .nets.store import DEFAULT, WeightsError, bundled, find, read_card
-from .prediction import Request, Settings
+from .prediction import LARGEST_BATCH, Request, Settings
 from .provenance import version
 from .volumes import check_kind
 
@@ -143,13 +143,13 @@ def _figure(value: Any) -> str:
 class DeviceArg(StringArg):
     """A device by name; whether it is there is known once PyTorch is loaded."""
 
-    name = "one of auto, cuda, cuda:N, mps, or cpu"
+    name = f"one of {REQUESTS}"
 
     @staticmethod
     def parse(text: str, session: Any) -> tuple[str, str, str]:
         """Return the device, the text as it is to be logged, and what follows."""
         device, logged, rest = StringArg.parse(text, session)
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        if not REQUEST.fullmatch(device):
             raise AnnotationError(f"Should be {DeviceArg.name}")
         return device, logged, rest
 
@@ -201,7 +201,7 @@ superem_desc = CmdDesc(
         ("model", ModelArg()),
         ("tiling", _one_of(PRESETS)),
         ("rotations", _one_of(ROTATION_COUNTS, abbreviations=False)),
-        ("batch_size", Bounded(IntArg, min=1, max=4096)),
+        ("batch_size", Bounded(IntArg, min=1, max=LARGEST_BATCH)),
         ("grid", _one_of(GRIDS)),
         ("resolution", Bounded(FloatArg, min=RESOLUTIONS[0], max=RESOLUTIONS[1])),
         ("reliability", BoolArg),

@@ -19,11 +19,13 @@ from .core.devices import DeviceError
 from .expected_q import open_expected_q
 from .meter import Meter, status_text
 from .names import TELLING, label, part_words
-from .nets.store import DEFAULT, WeightsError
+from .nets.store import DEFAULT, SUFFIX, WeightsError
 from .provenance import CAUTION
 
 #: What the user can mend; the message is one sentence.
 USER_ERRORS = (MapError, DeviceError, WeightsError)
+#: Tiles that may be asked for at once.
+LARGEST_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Request:
         """What is not as it is by default and changes the map, each as in the command; of a weights file the name."""
         changed = {name: value for name in TELLING if (value := getattr(self.settings, name)) != getattr(Settings(), name)}
         if "model" in changed:
-            changed["model"] = Path(self.settings.model).name.removesuffix(".safetensors")
+            changed["model"] = Path(self.settings.model).name.removesuffix(SUFFIX)
         if "resolution" in changed:
             changed["resolution"] = f"{self.settings.resolution:g}"
         return [*(f"{name} {value}" for name, value in changed.items()), *part_words(self.step, self.subregion)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from . import limits
 
 #: What is asked of pip, as in bundle_info.xml, which says why.
 TORCH = "torch>=2.2,<2.13"
+#: What a device is asked for by, and how that is told.
+REQUEST = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+REQUESTS = "auto, cuda, cuda:N, mps, or cpu"
 
 
 class DeviceError(RuntimeError):
@@ -79,7 +83,7 @@ def choose(request: str = "auto") -> tuple[Device, str]:
     Parameters
     ----------
     request : str
-        "auto" for the best there is, or "cuda", "cuda:N", "mps" or "cpu".
+        "auto" for the best there is, or one of `REQUESTS`.
 
     Raises
     ------
@@ -90,10 +94,10 @@ def choose(request: str = "auto") -> tuple[Device, str]:
     names = [d.name for d in devices]
     if request == "auto":
         return devices[0], _why_best(devices[0])
-    kind, colon, number = request.partition(":")
-    if kind not in ("cuda", "mps", "cpu") or (colon and not (kind == "cuda" and number.isdecimal())):
-        raise DeviceError(f"There is no device {request!r}; choose auto, cuda, cuda:N, mps or cpu.")
-    wanted = "cuda:0" if request == "cuda" else f"cuda:{int(number)}" if number else request
+    if not REQUEST.fullmatch(request):
+        raise DeviceError(f"There is no device {request!r}; choose {REQUESTS}.")
+    kind, _, number = request.partition(":")
+    wanted = f"cuda:{int(number or 0)}" if kind == "cuda" else kind
     if wanted in names:
         return devices[names.index(wanted)], "as asked"
     if kind == "mps":

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..core import predict, tiles
+
 #: The values that the panel offers for each choice, with what it says of them.
-TILINGS = {
-    "normal": "Normal",
-    "fast": "Fast: less overlap",
-    "paper": "Paper: 25 Å tiles, stride 4, slow",
-}
+TILINGS = dict(zip(tiles.PRESETS, ("Normal", "Fast: less overlap", "Paper: 25 Å tiles, stride 4, slow"), strict=True))
 REGIONS = {"all": "Whole map", "shown": "What is shown"}
-GRIDS = {"1A": "1 Å", "input": "As the input"}
-ROTATIONS = {"": "As the model asks", "1": "1", "4": "4", "8": "8", "24": "24: all there are"}
+GRIDS = dict(zip(predict.GRIDS, ("1 Å", "As the input"), strict=True))
+ROTATIONS = {"": "As the model asks", **{str(n): str(n) for n in predict.ROTATION_COUNTS}}
+ROTATIONS[str(predict.ROTATION_COUNTS[-1])] += ": all there are"
 
 
 @dataclass(frozen=True)

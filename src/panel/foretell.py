@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.density import DensityMap, MapError
+from ..core.density import DensityMap
 from ..core.devices import Device, DeviceError, available, free_memory
 from ..job import QUIT_WAIT
-from ..nets.store import DEFAULT, WeightsError
+from ..nets.store import DEFAULT
+from ..prediction import USER_ERRORS
 from ..volumes import region_with_context
 from .choices import Choices
 
@@ -56,7 +57,7 @@ def foretell(asked: Question, stopped: Callable[[], bool]) -> Estimate | str:
         return estimate(outline, load(choices.model or DEFAULT), choices.tiling, choices.device, grid=choices.grid,
                         rotations=int(choices.rotations) if choices.rotations else None,
                         batch_size=choices.batch_size or None, cancelled=stopped)
-    except (MapError, DeviceError, WeightsError) as error:
+    except USER_ERRORS as error:
         return str(error)
 
 

@@ -26,7 +26,8 @@ from Qt.QtWidgets import (
 
 from ..core.predict import RESOLUTIONS
 from ..names import short_label
-from ..nets.store import WeightsError, bundled
+from ..nets.store import SUFFIX, WeightsError, bundled
+from ..prediction import LARGEST_BATCH
 from .choices import DEFAULT, GRIDS, REGIONS, ROTATIONS, TILINGS, Choices
 
 WEIGHTS_FILE = "Weights file …"
@@ -93,7 +94,7 @@ class ChoicesForm(QWidget):
         self._rotations = self._combo(
             ROTATIONS, "Average the predictions for this many orientations of the map: steadier, and as many times slower")
         self._batch = QSpinBox()
-        self._batch.setRange(0, 4096)
+        self._batch.setRange(0, LARGEST_BATCH)
         self._batch.setSpecialValueText("Automatic")
         self._batch.setToolTip("Tiles that are predicted at once; halved when memory runs out")
         self._batch.valueChanged.connect(self.changed)
@@ -178,7 +179,7 @@ class ChoicesForm(QWidget):
     def _model_chosen(self) -> None:
         if self._model.currentData() != WEIGHTS_FILE:
             return
-        path, _kind = QFileDialog.getOpenFileName(self, "Weights file", "", "Weights (*.safetensors)")
+        path, _kind = QFileDialog.getOpenFileName(self, "Weights file", "", f"Weights (*{SUFFIX})")
         self._set(self._model, path or self._chosen_model)
 
     @staticmethod
