@@ -38,11 +38,11 @@ def test_every_keyword_is_documented(chimerax):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    """Links among our pages, their places, and pictures exist."""
+    """Links among our pages, their places, pictures and the model card exist."""
     for link in re.findall(r'(?:href|src)="([^"]+)"', text(page)):
         address, _, place = link.partition("#")
         target = (USER / page).parent.joinpath(address).resolve() if address else USER / page
-        if target.name == "superem.html" or "images/" in address:
+        if target.name == "superem.html" or "images/" in address or "weights/" in address:
             assert target.is_file(), link
             assert not place or f'name="{place}"' in target.read_text(encoding="utf-8"), link
 
