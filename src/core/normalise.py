@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .density import MapError
+from .density import MapError, sampled
 
-#: Ranks are taken of about this many voxels of a larger map, evenly spread: enough for three digits, and quick on any map.
-SAMPLE = 2_000_000
 #: A voxel belongs to the molecule if it stands this many noise deviations above the solvent level.
 NOISE_DEVIATIONS = 3.0
 #: Standard deviations of Gaussian noise in its median distance from the middle.
@@ -86,7 +84,7 @@ def robust(array: np.ndarray) -> Scale:
     MapError
         If no density is positive, or all of it is the same.
     """
-    values = np.sort(_sample(array))
+    values = np.sort(sampled(np.asarray(array, np.float32)))
     if values[-1] <= 0 or values[-1] <= values[0]:
         raise MapError("The map has no positive density that varies: there is nothing to enhance.")
     solvent = _mode(values)
@@ -99,12 +97,6 @@ def robust(array: np.ndarray) -> Scale:
     if solvent >= high:  # most of the box has the highest density there is: a mask that nearly fills it
         solvent, high = float(values[0]), float(values[-1])
     return Scale(solvent, high)
-
-
-def _sample(array: np.ndarray) -> np.ndarray:
-    flat = np.asarray(array, np.float32).ravel()
-    step = max(1, flat.size // SAMPLE)
-    return flat[:: step | 1]  # odd, lest the sample of a box of even size be some of its planes
 
 
 def _mode(values: np.ndarray) -> float:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from superem.core.density import DensityMap, MapError, check, crop, looks_inverted, looks_like_mask
+from superem.core import density
+from superem.core.density import DensityMap, MapError, check, crop, looks_inverted, looks_like_mask, sampled
 
 
 def noise(shape=(4, 5, 6)):
@@ -61,6 +62,14 @@ def test_density_that_nothing_can_be_made_of(array, words):
 
 def test_usual_density_passes():
     check(DensityMap(noise()))
+
+
+def test_a_sample_is_of_all_planes(monkeypatch):
+    """Also where every 8th voxel would be of a few of them; of a small map it is all."""
+    planes = np.broadcast_to(np.arange(20), (20, 20, 20))
+    assert sampled(planes).size == 8000
+    monkeypatch.setattr(density, "SAMPLE", 1000)
+    assert 800 < sampled(planes).size <= 1000 and set(sampled(planes)) == set(range(20))
 
 
 @pytest.mark.parametrize(("change", "mask"), [
