@@ -164,7 +164,7 @@ def enhance(
         if reliability:  # by what the network drew, not by what it follows
             drawn = limit(work.array, predicted, card.blur, resolution=found).array
             _tell(progress, run, run)
-            maps["superem expected Q"] = expected_q(drawn, card.reliability, small.step[0])
+            maps["superem expected Q"] = expected_q(drawn, card.reliability)
             del drawn
         del work, predicted
         placed = []

@@ -5,6 +5,8 @@ input and prediction agree say how far the input's information reached; a model 
 prediction from such a map is to be blurred. At low frequencies, on the other hand, a map knows its amplitudes better than a
 network guesses them; a card says how far the prediction's follow them. Both look at the molecule alone: noise around it, which
 the network takes away, is not to be agreed with, nor followed.
+
+All arrays are on the 1 Å grid that a network works on: a voxel is an Å.
 """
 
 from __future__ import annotations
@@ -38,9 +40,9 @@ SMOOTH = 4
 REACH = 4 / (2 * np.pi * SMOOTH * SHELL)
 
 
-def _frequencies(shape: tuple[int, ...], step: float) -> list[np.ndarray]:
+def _frequencies(shape: tuple[int, ...]) -> list[np.ndarray]:
     """Frequencies in 1/Å of an rfftn along z, y and x, shaped to broadcast, float32."""
-    fz, fy, fx = (np.fft.fftfreq(n, step).astype(np.float32) for n in shape)
+    fz, fy, fx = (np.fft.fftfreq(n).astype(np.float32) for n in shape)
     return [fz[:, None, None], fy[:, None], np.abs(fx[: shape[2] // 2 + 1])]
 
 
@@ -59,20 +61,17 @@ class Shells:
         Fourier shell correlation of the two, (n,); 1 in a shell in which either is empty.
     ratio
         Amplitude of the map over that of the prediction, (n,); 1 in such a shell.
-    step
-        Voxel size, Å.
     """
 
     correlation: np.ndarray
     ratio: np.ndarray
-    step: float
 
     @classmethod
-    def of(cls, lr: np.ndarray, sr: np.ndarray, step: float = 1.0, mask: np.ndarray | float = 1.0) -> Shells:
-        """Shells of input and prediction on the same grid, (nz, ny, nx), any units, of voxels of `step` Å, times a mask."""
+    def of(cls, lr: np.ndarray, sr: np.ndarray, mask: np.ndarray | float = 1.0) -> Shells:
+        """Shells of input and prediction, (nz, ny, nx), any units, times a mask."""
         f, g = (rfftn(np.multiply(x, mask, dtype=np.float32)) for x in (lr, sr))
-        fz, fy, fx = _frequencies(lr.shape, step)
-        count = int(0.5 / step / SHELL)
+        fz, fy, fx = _frequencies(lr.shape)
+        count = int(0.5 / SHELL)
         cross, power_f, power_g = sums = np.zeros((3, count))
         for z, a, b in zip(fz.ravel(), f, g, strict=True):  # plane by plane, so that no more than the transforms is held
             shell = (np.sqrt(z**2 + fy**2 + fx**2) / SHELL).astype(np.int32).ravel()
@@ -80,20 +79,20 @@ class Shells:
                 total += np.bincount(shell, values.ravel(), count)[:count]
         there = (power_f > 0) & (power_g > 0)
         correlation = np.divide(cross, np.sqrt(power_f * power_g), out=np.ones(count), where=there)
-        return cls(correlation, np.sqrt(np.divide(power_f, power_g, out=np.ones(count), where=there)), step)
+        return cls(correlation, np.sqrt(np.divide(power_f, power_g, out=np.ones(count), where=there)))
 
     def agreement(self) -> float:
         """Resolution (Å) down to which the two agree.
 
-        That is where their Fourier shell correlation first falls below `AGREEMENT` for two shells in a row; twice the voxel
-        size, if it never does.
+        That is where their Fourier shell correlation first falls below `AGREEMENT` for two shells in a row; 2 Å, the
+        finest that the grid holds, if it never does.
         """
         low = self.correlation < AGREEMENT
         first = max(1, round(1 / COARSEST / SHELL))
         for i in range(first, len(low) - 1):
             if low[i] and low[i + 1]:
                 return 1 / (i * SHELL)
-        return 2 * self.step
+        return 2.0
 
     def gain(self, follow: float, sigma: float = 0.0) -> np.ndarray:
         """Factor for the amplitudes of the prediction, blurred by `sigma` Å, in every shell, (n,), 1 in the lowest.
@@ -108,9 +107,9 @@ class Shells:
         return np.exp(follow * (rising - rising[0]))
 
 
-def molecule(sr: np.ndarray, step: float = 1.0) -> np.ndarray | None:
+def molecule(sr: np.ndarray) -> np.ndarray | None:
     """Where a molecule is in a prediction (nz, ny, nx) in network units: 0 to 1, float32; None if there is none."""
-    strength = gaussian_filter(np.square(sr, dtype=np.float32), WINDOW / step)
+    strength = gaussian_filter(np.square(sr, dtype=np.float32), WINDOW)
     np.sqrt(np.maximum(strength, 0, out=strength), out=strength)
     if strength.max() < STANDS_OUT:
         return None
@@ -127,19 +126,19 @@ def blur_for(resolution: float, table: Sequence[Sequence[float]]) -> float:
     return float(np.interp(resolution, nodes[:, 0], nodes[:, 1]))
 
 
-def blur(array: np.ndarray, sigma: float, step: float = 1.0) -> np.ndarray:
+def blur(array: np.ndarray, sigma: float) -> np.ndarray:
     """Array (nz, ny, nx) blurred by a Gaussian of `sigma` Å, float32; what lies outside of the box counts as zero."""
-    return _filtered(array, sigma, None, step)
+    return _filtered(array, sigma, None)
 
 
-def _filtered(array: np.ndarray, sigma: float, gain: np.ndarray | None, step: float) -> np.ndarray:
+def _filtered(array: np.ndarray, sigma: float, gain: np.ndarray | None) -> np.ndarray:
     """As `blur`, and the amplitudes of every shell are multiplied by its gain; the array itself, if there is nothing to do."""
     if sigma <= 0 and gain is None:
         return array
-    margin = int(np.ceil(max(4 * sigma, 0 if gain is None else REACH) / step))
+    margin = int(np.ceil(max(4 * sigma, 0 if gain is None else REACH)))
     shape = tuple(n + 2 * margin for n in array.shape)
     spectrum = rfftn(np.pad(array, margin))
-    frequencies = _frequencies(shape, step)
+    frequencies = _frequencies(shape)
     for frequency in frequencies:  # a Gaussian is one along each axis
         spectrum *= np.exp(-2 * (np.pi * sigma * frequency) ** 2)
     if gain is not None:
@@ -170,7 +169,7 @@ class Limited(NamedTuple):
 
 def limit(
     lr: np.ndarray, sr: np.ndarray, table: Sequence[Sequence[float]], follow: float = 0.0, resolution: float | None = None,
-    step: float = 1.0, finest: float = 0.0,
+    finest: float = 0.0,
 ) -> Limited:
     """Blur a prediction by a card's table, and let its molecule's low frequencies follow the input's as the card asks.
 
@@ -179,29 +178,27 @@ def limit(
     Parameters
     ----------
     lr, sr
-        Input and prediction in network units on the same grid, (nz, ny, nx).
+        Input and prediction in network units, (nz, ny, nx).
     table
         (resolution, sigma) pairs, Å, as for `blur_for`; an empty one blurs nothing.
     follow
         As for `Shells.gain`.
     resolution
         Of the input, Å; found by `Shells.agreement` of the molecule if it is not given, `COARSEST` if there is none.
-    step
-        Voxel size, Å.
     finest
         Resolution, Å, beyond which the input cannot tell anything, though it may seem to agree: twice its own voxel size.
     """
     if not table and not follow:
         return Limited(sr, None, None)
-    mask = molecule(sr, step)
-    shells = Shells.of(lr, sr, step, mask) if mask is not None and (follow or not resolution) else None
+    mask = molecule(sr)
+    shells = Shells.of(lr, sr, mask) if mask is not None and (follow or not resolution) else None
     agreed = max(shells.agreement(), finest) if shells else None
     found = (resolution or agreed or COARSEST) if table else None
     sigma = blur_for(found, table) if found else 0.0
-    inside = _filtered(sr, sigma, shells.gain(follow, sigma) if shells and follow else None, step)
+    inside = _filtered(sr, sigma, shells.gain(follow, sigma) if shells and follow else None)
     if mask is None:
         return Limited(inside, found, agreed)
-    around = blur(sr, blur_for(COARSEST, table), step)
+    around = blur(sr, blur_for(COARSEST, table))
     mask *= inside - around
     mask += around
     return Limited(mask, found, agreed)

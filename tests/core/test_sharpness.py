@@ -112,8 +112,8 @@ def test_following_ends_with_the_box():
     array[2, 30, 30] = array[57, 30, 30] = 100
     changed = limit(tilted(array), array, [], 1.0)[0] - array
     alone = np.where(np.arange(60)[:, None, None] < 30, array, 0)
-    gain = Shells.of(tilted(array), array, 1.0, molecule(array)).gain(1.0)
-    wanted = sharpness._filtered(np.pad(alone, 60), 0.0, gain, 1.0)[60:-60, 60:-60, 60:-60] - alone
+    gain = Shells.of(tilted(array), array, molecule(array)).gain(1.0)
+    wanted = sharpness._filtered(np.pad(alone, 60), 0.0, gain)[60:-60, 60:-60, 60:-60] - alone
     assert np.abs(changed[:8]).max() > 0.1
     np.testing.assert_allclose(changed[:8, 30, 30], wanted[:8, 30, 30], atol=0.02)
 
