@@ -44,7 +44,6 @@ PAPER = (100, 201_552, 25**3)
 FIGURES = (("q", "Q-score", 3, 1), ("cc_mask", "CC_mask", 3, 1), ("cc_box", "CC_box", 3, 1),
            ("cube_mean", "cubes about the mean", 3, 1), ("d_fsc05", "FSC = 0.5, Å", 2, -1),
            ("fsc05", "FSC = 0.5 (one mask), Å", 2, -1), ("d_model", "d_model, Å", 1, -1))
-DEVICES = {"cpu": "the CPU", "cuda": "one GPU"}
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -57,16 +56,19 @@ def compute(training: dict) -> str:
     """How much was trained, beside the paper's."""
     epochs, cubes, voxels = PAPER
     paper = f"the paper's {epochs} epochs over {cubes:,} cubes of 25³ ({epochs * cubes * voxels / 1e9:.3g} billion voxels)"
-    if not all(key in training for key in ("steps", "batch", "tile_edge")):
+    if "voxels" in training:
+        seen, what = training["voxels"], f"{training['steps']:,} steps on"
+    elif all(key in training for key in ("steps", "batch", "tile_edge")):  # of all steps, as those of the last sitting were
+        seen = training["steps"] * training["batch"] * training["tile_edge"] ** 3
+        what = f"{training['steps']:,} steps of {training['batch']} tiles of {training['tile_edge']}³ are"
+    else:
         return f"the weights file does not record how many voxels were seen; {paper} are the measure."
-    seen = training["steps"] * training["batch"] * training["tile_edge"] ** 3
-    return (f"{training['steps']:,} steps of {training['batch']} tiles of {training['tile_edge']}³ are {seen / 1e9:.3g} billion "
-            f"voxels, {100 * seen / (epochs * cubes * voxels):.2g} % of {paper}.")
+    return f"{what} {seen / 1e9:.3g} billion voxels, {100 * seen / (epochs * cubes * voxels):.2g} % of {paper}."
 
 
 def trained(training: dict) -> str:
     """What the weights file records of its training, in words; what it lacks is left out."""
-    device = DEVICES.get(str(training.get("device")), training.get("device"))
+    device = training.get("device")
     parts = [
         f"{training['steps']:,} steps" if "steps" in training else "",
         f"{training['hours']:g} hours" + (f" on {device}" if device else "") if "hours" in training else "",

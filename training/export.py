@@ -53,6 +53,8 @@ def export(run: Path, out: Path, data: str = SHIPPED_DATA, **card: object) -> Ca
         "device": config["device"],
         "data": data,
     }
+    if state.get("voxels") is not None:
+        training["voxels"] = state["voxels"]
     if config.get("start_from"):
         training["start_from"] = config["start_from"]
     written = Card(

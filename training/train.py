@@ -101,6 +101,7 @@ class Run:
             raise SystemExit(f"--architecture, --options or --device: {error}") from None
         self.network.to(memory_format=torch.channels_last_3d)
         self.before = {"steps": 0, "seconds": 0.0}  # of the run that this one is a fork of
+        self.voxels: int | None = 0  # seen, its own included; None where an older state did not count them
         if options.start_from and not state:
             self.begin_from(options.start_from)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -148,6 +149,7 @@ class Run:
             raise SystemExit(f"{source} is of another network; what may differ is its depth.")
         if not run:
             return
+        self.voxels = state.get("voxels")
         self.before = {key: state[own] + state["before"][key] for key, own in (("steps", "step"), ("seconds", "seconds"))}
 
     def save(self) -> None:
@@ -158,7 +160,7 @@ class Run:
         on = self.options.device
         threads = f"{self.options.threads} CPU thread{'s' * (self.options.threads > 1)}"
         config["device"] = torch.cuda.get_device_name(on) if on.startswith("cuda") else threads
-        own = {"step": self.step, "seconds": self.seconds, "before": self.before, "config": config}
+        own = {"step": self.step, "seconds": self.seconds, "before": self.before, "voxels": self.voxels, "config": config}
         with replaced(self.folder / "state.pt") as part:
             torch.save(state | own, part)
 
@@ -167,6 +169,7 @@ class Run:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
+        self.voxels = state.get("voxels")
 
     def rate(self) -> float:
         """Learning rate at this step and time."""
@@ -203,6 +206,7 @@ class Run:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
         self.step += 1
+        self.voxels = None if self.voxels is None else self.voxels + lr.numel()
         return {name: part.detach() for name, part in parts.items()}
 
 

@@ -16,7 +16,7 @@ from training import metrics, pool, simulate
 from training.evaluate import main as evaluate
 from training.structures import Atoms
 
-TRAINING = {"steps": 1000, "hours": 0.5, "tile_edge": 40, "batch": 20, "device": "cuda", "objective": "fsc",
+TRAINING = {"steps": 1000, "hours": 0.5, "tile_edge": 40, "batch": 20, "device": "one GPU", "objective": "fsc",
             "share_of_real_tiles": 0.25}
 
 

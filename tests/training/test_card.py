@@ -152,6 +152,9 @@ def test_compute_is_a_share_of_the_papers(evaluated):
     training = store.load(str(evaluated / "small.safetensors")).card.training
     share = 1000 * 20 * 40**3 / (100 * 201_552 * 25**3)
     assert f"{100 * share:.2g} % of the paper's 100 epochs" in card.compute(training)
+    # sittings may have had other tiles: where voxels were counted, the count holds
+    counted = card.compute(training | {"voxels": 3_000_000_000})
+    assert counted.startswith("1,000 steps on 3 billion voxels, 0.95 % of the paper's 100 epochs")
     assert "does not record" in card.compute({key: training[key] for key in ("steps", "tile_edge")})
     assert card.trained({}) == "the weights file does not say how"
     assert card.trained({"steps": 7}) == "7 steps"

@@ -19,7 +19,7 @@ from training import pool
 from training.card import trained
 from training.export import export, export_again
 from training.losses import BLUR, content, shell_disagreement
-from training.train import main
+from training.train import Run, main, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,7 +79,7 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool, settings, sit):
     pool.write_shard(shard, [replace(pair, hr=pair.lr / 2) for pair in pool.read_shard(shard)])
     often = ("--report", "20", "--rate", "1e-3", "--warm-up", "10", "--clip", "1")
     first = sit(tmp_path, "--steps", "40", "--hours", "0.5", *often)
-    second = sit(tmp_path, "--steps", "20", *often)
+    second = sit(tmp_path, "--steps", "20", *often, "--batch", "1")
     reported = [line for line in (first + second).splitlines() if line.startswith("step")]
     losses = [float(line.split("content ")[1].split()[0]) for line in reported]
     assert len(losses) == 3 and "step 60" in second
@@ -88,7 +88,7 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool, settings, sit):
     assert "of 0.5 hours" in first and "of 0.5 hours" in second  # hours hold until they are given again
     out = tmp_path / "tiny.safetensors"
     card = export(tmp_path / "runs" / "tiny", out, name="tiny", tile=32, margin=4)
-    assert card.training["steps"] == 60
+    assert card.training["steps"] == 60 and card.training["voxels"] == (40 * 2 + 20) * 24**3
     assert store.load(str(out)).card == card
     before = store.load(str(out)).network.state_dict()
     again = export_again(out, out, summary="New words.", blur=[[3.0, 0.5]])
@@ -110,6 +110,32 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool, settings, sit):
             sit(elsewhere, f"--{option}", value, given=short)
         assert str(refused.value) == (f"runs/tiny holds another run: --{option} {value} (was {was})."
                                       " Give what it was begun with, or another --name.")
+
+
+@pytest.fixture
+def run(settings, tmp_path, monkeypatch):
+    """A run before its first step."""
+    monkeypatch.chdir(tmp_path)
+    return Run(*parse([*settings, "--rate", "8e-4", "--warm-up", "4", "--hours", "2"]))
+
+
+@pytest.mark.parametrize("step, hours, share", [
+    (0, 0, 0.25), (1, 0, 0.5), (3, 0, 1), (9, 0, 1), (9, 0.5, 0.5 + 0.5**1.5), (9, 1, 0.5), (1, 1, 0.25), (9, 2, 0), (9, 3, 0)])
+def test_the_rate_rises_by_steps_and_falls_by_hours(run, step, hours, share):
+    """In a line over the warm-up; then as half a cosine, to nothing when the time is over."""
+    run.step, run.seconds = step, 3600 * hours
+    assert run.rate() == pytest.approx(8e-4 * share, abs=1e-12)
+
+
+def test_a_gradient_that_overflows_does_no_harm(run, monkeypatch):
+    """A loss that is no number leaves the weights numbers, and those of the moving average."""
+    tensors = [torch.rand(1, 1, 8, 8, 8) for _ in range(3)]
+    run.train_step(*tensors, torch.tensor([3.0]))
+    with monkeypatch.context() as patch:
+        patch.setattr("training.train.content", lambda sr, *_: (sr * torch.inf).sum())
+        assert not torch.isfinite(run.train_step(*tensors, torch.tensor([3.0]))["norm"])
+    for network in (run.network, run.average):
+        assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
 def test_the_papers_objective_trains_both_networks(tmp_path, sit):
@@ -136,11 +162,15 @@ def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, settings, sit):
         process.terminate()
         process.communicate(timeout=60)
     assert process.returncode == 0
-    state = torch.load(tmp_path / "runs" / "tiny" / "state.pt", weights_only=True)
-    assert state["step"] >= 3
-    sit(tmp_path / "fork", "--steps", "1", "--start-from", str(tmp_path / "runs/tiny/state.pt"))
+    saved = tmp_path / "runs" / "tiny" / "state.pt"
+    state = torch.load(saved, weights_only=True)
+    assert state["step"] >= 3 and state["voxels"] == state["step"] * 2 * 24**3
+    del state["voxels"]  # as states were, once
+    torch.save(state, saved)
+    sit(tmp_path / "fork", "--steps", "1", "--start-from", str(saved))
     card = export(tmp_path / "fork" / "runs" / "tiny", tmp_path / "tiny.safetensors", name="tiny", tile=32, margin=4)
     assert card.training["steps"] == state["step"] + 1 and card.training["device"] == "1 CPU thread"
+    assert "voxels" not in card.training
 
 
 def test_a_sitting_leaves_signals_as_they_were(tmp_path, sit):
