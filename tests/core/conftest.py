@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,13 +30,11 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def make_model():
-    """Return what makes a model of any network: the fields of `nets.store.Model` that the core uses."""
+    """Return what makes a model of any network; `card` is what its card says otherwise than by default."""
 
-    def make(network=None, tile=32, margin=4, normalisation="robust", blur=(), reliability=(), rotations=1, follow=0.0):
-        card = SimpleNamespace(
-            name="test", tile=tile, margin=margin, normalisation=normalisation, blur=blur, reliability=reliability,
-            rotations=rotations, follow=follow)
-        return SimpleNamespace(network=network or torch.nn.Identity(), card=card, sha256="0" * 64)
+    def make(network=None, **card):
+        card = store.Card("test", "", {}, **{"tile": 32, "margin": 4, "normalisation": "robust"} | card)
+        return store.Model(network or torch.nn.Identity(), card, "0" * 64)
 
     return make
 
