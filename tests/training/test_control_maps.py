@@ -70,6 +70,14 @@ def test_shaped_noise_takes_a_wrong_model_for_noise_only_without_the_resolution(
     assert shaped_noise(noisy, wrong, rng).array.std() > 2 * white.std()
 
 
+def test_three_quarters_of_the_power_at_the_resolution_are_noise(case):
+    """Of a map that no model explains all is noise, but for the quarter of its power that half maps agree on."""
+    _, _, reference = case
+    white = DensityMap(np.random.default_rng(3).standard_normal(reference.hr.shape))
+    bound, all_of_it = (shaped_noise(white, reference, np.random.default_rng(5), d).array.std() for d in (4.0, None))
+    assert bound / all_of_it == pytest.approx(np.sqrt(0.75), rel=0.03)
+
+
 def test_noisy_solvent_leaves_the_molecule_and_is_noise_in_the_margin(case):
     """Within 2 Å of an atom nothing changes; in the margin the noise has its whole strength."""
     density, atoms, reference = case

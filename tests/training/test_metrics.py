@@ -175,6 +175,20 @@ def test_fsc_of_a_map_with_itself_is_one():
     assert np.abs(shell_correlation(a, b, s, 1.0)[1][frequencies > 0.2]).max() < 0.2
 
 
+def test_the_resolution_is_where_a_curve_first_falls_below_the_threshold():
+    """Between shells, in a line; not where it rises again, nor below 1/20 Å; or at an end of the curve."""
+    frequencies = (np.arange(40) + 0.5) * 0.01
+    falling = 1 - 2.4 * frequencies
+    assert resolution_at(frequencies, falling, 0.5) == pytest.approx(2.4 / 0.5)
+    assert resolution_at(frequencies, falling, 0.143) == pytest.approx(2.4 / 0.857)
+    again = np.where(frequencies > 0.3, 1, falling)
+    assert resolution_at(frequencies, again, 0.5) == pytest.approx(2.4 / 0.5)
+    coarse = np.where(frequencies < 0.03, 0, falling)
+    assert resolution_at(frequencies, coarse, 0.5) == pytest.approx(2.4 / 0.5)
+    assert resolution_at(frequencies, np.ones(40), 0.5) == pytest.approx(1 / 0.395)
+    assert resolution_at(frequencies, np.zeros(40), 0.5) == pytest.approx(1 / 0.055)
+
+
 def test_fsc_finds_the_frequency_where_noise_begins():
     """Replacing what is finer than 5 Å by noise puts FSC = 0.5 at 5 Å."""
     rng = np.random.default_rng(3)

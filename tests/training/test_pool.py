@@ -43,6 +43,16 @@ def test_tiles_larger_than_a_pair_are_padded(filled_pool):
         assert (hr.amax(dim=(1, 2, 3, 4)) > 0.5).sum() >= 2
 
 
+def test_most_tiles_hold_the_molecule_however_little_of_a_box_it_fills():
+    """And some do not: solvent is learned, too."""
+    hr = np.zeros((80, 80, 80), np.float16)
+    hr[6:12, 66:72, 36:42] = 1
+    pair = data.hold(simulate.Pair(hr, hr, None, 3.0))
+    rng = np.random.default_rng(0)
+    held = np.mean([bool(data.cut_tile(rng, pair, 16)[1].any()) for _ in range(300)])
+    assert 0.78 < held < 0.94
+
+
 def test_turns_are_the_24_proper_rotations():
     """All differ, and none is a mirror image: handedness is kept."""
     axes = torch.from_numpy(np.stack(np.meshgrid(*[np.arange(3.0)] * 3, indexing="ij")) - 1)

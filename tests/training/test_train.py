@@ -54,6 +54,23 @@ def test_the_shell_loss_ignores_filters_and_punishes_noise():
     assert float(shell_disagreement(torch.randn_like(hr), hr, ones, torch.full((2,), 3.0))) > 0.8
 
 
+def test_the_shell_loss_counts_most_at_a_maps_own_resolution():
+    """What is wrong at 4 to 2.4 Å matters to a map of 3 Å, what is wrong at 16 to 6 Å to one of 8 Å."""
+    torch.manual_seed(0)
+    n, ones = 32, torch.ones(1, 1, 32, 32, 32)
+    hr, other = torch.randn(2, 1, 1, n, n, n)
+    full = torch.fft.fftfreq(n)
+    radius = (full[:, None, None] ** 2 + full[:, None] ** 2 + torch.fft.rfftfreq(n) ** 2).sqrt() * n
+
+    def cost(first, last, resolution):
+        wrong = (radius > first - 0.5) & (radius < last + 0.5)
+        spectrum = torch.where(wrong, torch.fft.rfftn(other, dim=(-3, -2, -1)), torch.fft.rfftn(hr, dim=(-3, -2, -1)))
+        return float(shell_disagreement(torch.fft.irfftn(spectrum, (n, n, n)), hr, ones, torch.tensor([resolution])))
+
+    assert cost(8, 13, 3.0) > 3 * cost(2, 5, 3.0)
+    assert cost(2, 5, 8.0) > 3 * cost(8, 13, 8.0)
+
+
 @pytest.fixture
 def settings(filled_pool):
     """Options of a run that trains a small network."""
