@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 WHOLE = 1e-4  # voxels; an index closer than this to a whole number is that number
-SPIKES = 100  # voxels; so few that are alike may be a detector's defects
 SAMPLE = 2_000_000  # voxels, evenly spread, that are enough to judge a map by: ranks have three digits, and are quick on any map
-INVERTED = -0.5  # skewness of the values: 1.3 to 7.8 on 28 deposited maps, near 0 of noise
 MIN_VOXEL, MAX_VOXEL = 0.1, 20.0  # Å; outside of these the header is wrong, not the microscope
 
 
@@ -138,18 +136,3 @@ def sampled(array: np.ndarray) -> np.ndarray:
     """Values (n,) of an array, evenly spread: about `SAMPLE` of a larger one, else all."""
     flat = array.ravel()
     return flat[:: max(1, flat.size // SAMPLE) | 1]  # odd, lest the sample of a box of even size be some of its planes
-
-
-def looks_like_mask(density: DensityMap) -> bool:
-    """Whether a map is likely a mask, hard or with a soft edge: most of what is high in it has one value, as no density has."""
-    array = density.array
-    low, high = float(array.min()), float(array.max())
-    inside = np.count_nonzero(array > (low + high) / 2)
-    return np.count_nonzero(array == high) > max(SPIKES, inside / 2)
-
-
-def looks_inverted(density: DensityMap) -> bool:
-    """Whether a map likely has its contrast inverted: its few extreme values, which are the molecule's, lie below the others."""
-    away = sampled(density.array).astype(float)
-    away -= away.mean()
-    return bool(np.mean(away**3) < INVERTED * np.mean(away**2) ** 1.5)

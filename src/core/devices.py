@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from . import limits
-
 #: What is asked of pip, as in bundle_info.xml, which says why.
 TORCH = "torch>=2.2,<2.13"
 #: What a device is asked for by, and how that is told.
@@ -149,16 +147,3 @@ def has_nvidia_driver() -> bool:
     if sys.platform == "win32":
         return (Path(os.environ.get("SystemRoot", r"C:\Windows")) / "System32" / "nvcuda.dll").exists()
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
-
-
-def free_memory() -> int | None:
-    """Bytes of main memory that a program may still take: all there is on a Mac, None where the system does not say."""
-    if sys.platform == "darwin":
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free, allowed = int(line.split()[1]) * 1024, limits.memory()
-                return free if allowed is None else min(free, allowed)
-    return None

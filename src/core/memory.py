@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
+from . import limits
 from .density import DensityMap, MapError
-from .devices import free_memory
 from .resample import grid_shape_origin, has_step
 
 AT_MOST = 8  # arrays of the size of the 1 Å map that are held at the worst moment, after the network has run (measured: 6.9)
+
+
+def free_memory() -> int | None:
+    """Bytes of main memory that a program may still take: all there is on a Mac, None where the system does not say."""
+    if sys.platform == "darwin":
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free, allowed = int(line.split()[1]) * 1024, limits.memory()
+                return free if allowed is None else min(free, allowed)
+    return None
 
 
 def main_memory(density: DensityMap, grid: str = "1A", network: int = 0) -> int:

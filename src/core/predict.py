@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import tiles
-from .density import DensityMap, MapError, check, common_value, looks_inverted, looks_like_mask
+from .density import DensityMap, MapError, check, common_value
 from .devices import Device, DeviceError, choose, instead_of
+from .doubts import reason_to_doubt, too_fine
 from .memory import require_memory
 from .normalise import NORMALISATIONS
 from .reliability import expected_q
@@ -26,8 +27,6 @@ Progress = Callable[[float, int], "bool | None"]
 
 GRIDS = ("1A", "input")
 RESOLUTIONS = (1.0, 30.0)  # Å, that a map may be said to have
-TOO_FINE = 1.2  # times as fine as what input and prediction agree on may a resolution be that is given, without a word
-COARSEST = 6.0  # Å, of a map that a network can help: two of 6.6 and 7.9 Å got worse
 
 
 class Cancelled(Exception):
@@ -118,10 +117,19 @@ def enhance(
         ``progress(done, total)`` in tiles, parts of them too, called before every layer and after every batch, and, all tiles
         being done, before each step that is left; returning False stops the work.
 
+    Returns
+    -------
+    Enhanced
+        The super-resolved map, in the units of `density` and named after it; what was done; and the map of expected Q-scores, if
+        it was asked for.
+
     Raises
     ------
     MapError
-        If the map cannot be worked on, memory does not suffice, or the model's card knows nothing of reliability.
+        If the map cannot be worked on, the resolution is absurd, memory does not suffice, or the model's card knows nothing of
+        reliability.
+    ValueError
+        If there is no such tiling, grid or number of orientations.
     DeviceError
         If PyTorch or the device cannot be used.
     Cancelled
@@ -156,7 +164,7 @@ def enhance(
             runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
         sharp, found, agreed = limit(work.array, predicted, card.blur, card.follow, resolution, finest=finest)
-        runner.notes += _too_fine(resolution, agreed)
+        runner.notes += too_fine(resolution, agreed)
         maps = {"superem": scale.restore(sharp)}
         del sharp
         run, skipped = work.counts
@@ -180,7 +188,7 @@ def enhance(
     report = Report(
         card.name, model.sha256, where, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
         runner.batch_size, run, skipped, time.monotonic() - started, tuple(runner.notes),
-        _doubt(density, found, resolution, finest))
+        reason_to_doubt(density, found, resolution, finest))
     return Enhanced(result, report, *expected)
 
 
@@ -224,32 +232,6 @@ def require_reliability(card: Card) -> None:
         raise MapError(f"The model {card.name} does not tell where it is reliable: its weights file has no table for that.")
 
 
-def _too_fine(given: float | None, agreed: float | None) -> list[str]:
-    """A note, where the resolution that was given is much finer than that which input and prediction agree down to (both Å)."""
-    if given is None or agreed is None or agreed <= TOO_FINE * given:
-        return []
-    return [f"Input and result agree only down to {agreed:.2g} Å, not to the {given:g} Å that were given: finer detail may be "
-            "invented."]
-
-
-def _doubt(density: DensityMap, found: float | None, given: float | None, finest: float) -> str | None:
-    """Why a result is not to be trusted, in one sentence; None if it may be.
-
-    By its map, by the resolution that was found or given, or by the finest that its voxels can hold (all Å).
-    """
-    if looks_like_mask(density):
-        return f"{density.name} looks like a mask, not like density: most of its high voxels have one value."
-    if looks_inverted(density):
-        return f"{density.name} looks inverted in contrast: its extremes are its lowest values; if so, multiply it by -1 first."
-    if found is None or found <= COARSEST:
-        return None
-    reason = (f"A map of {found:g} Å" if given else
-              f"A map with voxels of {finest / 2:.3g} Å, which hold nothing finer than {finest:.3g} Å," if found <= finest else
-              "This map, with which the result hardly agrees,")
-    return (f"{reason} is coarser than the 3 to {COARSEST:g} Å that the network was made for, or holds no molecule that it "
-            "knows: the result is not to be trusted.")
-
-
 @dataclass(frozen=True)
 class _Work:
     """What a network is to be run over: an array (nz, ny, nx) in network units, its tiles, and which of them (bool, zyx)."""
@@ -285,7 +267,7 @@ class _Work:
 
     def _run(self, runner: Runner) -> np.ndarray:
         """Prediction; zero where tiles are left out."""
-        wanted = list(tiles.chosen(self.wanted))
+        wanted = np.argwhere(self.wanted)
         mirror = tiles.noisy(self.array)
         start, size = 0, 0
 

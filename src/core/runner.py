@@ -54,7 +54,24 @@ def default_batch(device: Device, size: tuple[int, int, int]) -> int:
 
 
 class Runner:
-    """A network on a device: predicts batches of tiles, and makes do with the memory there is."""
+    """A network on a device: predicts batches of tiles, and makes do with the memory there is.
+
+    Parameters
+    ----------
+    network
+        It is moved to the device, and stays there.
+    device
+        A GPU is trusted only if it gives, for a tile of noise, the numbers that the CPU gives.
+    batch_size
+        Tiles that are to be predicted at once; halved when memory runs out.
+    rotations
+        Orientations to average over.
+
+    Raises
+    ------
+    DeviceError
+        If the network cannot be moved to the device, does not run there, or gives other numbers than on the CPU.
+    """
 
     def __init__(self, network: torch.nn.Module, device: Device, batch_size: int, rotations: int) -> None:
         self.torch = import_torch()

@@ -6,7 +6,7 @@ so no map of summed weights is kept, and tiles that are left out blend to zero a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -160,18 +160,12 @@ def _deviation(array: np.ndarray) -> float:
     return float(np.median(np.abs(array[::2, ::2, ::2]))) / 0.6745  # that of Gaussian noise, in standard deviations
 
 
-def chosen(mask: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Yield the indices (zyx) of the tiles that `mask` holds true, in the order of memory."""
-    for k, j, i in np.argwhere(mask):
-        yield int(k), int(j), int(i)
-
-
 def noisy(array: np.ndarray) -> bool:
     """Whether solvent noise fills the box of an array in network units: nobody masked the map."""
     return _deviation(array) > EMPTY
 
 
-def cut(array: np.ndarray, tiles: Plan, index: tuple[int, int, int], mirror: bool = False) -> np.ndarray:
+def cut(array: np.ndarray, tiles: Plan, index: Sequence[int] | np.ndarray, mirror: bool = False) -> np.ndarray:
     """Tile `index` of an array, float32; what lies outside of the array is zero, or its mirror image if `mirror` is true.
 
     Noise that ends at the border of a box looks like a masked molecule; noise that goes on looks like noise.
@@ -192,7 +186,7 @@ def _mirrored(start: int, size: int, length: int) -> np.ndarray:
     return np.where(index < length, index, 2 * length - 2 - index)
 
 
-def blend(out: np.ndarray, tile: np.ndarray, tiles: Plan, index: tuple[int, int, int]) -> None:
+def blend(out: np.ndarray, tile: np.ndarray, tiles: Plan, index: Sequence[int] | np.ndarray) -> None:
     """Add the prediction for tile `index`, weighted, to `out` (in place)."""
     there, here = _overlap(out.shape, tiles, index)
     wz, wy, wx = (window[n][part] for window, n, part in zip(tiles.windows, index, here, strict=True))
@@ -200,7 +194,7 @@ def blend(out: np.ndarray, tile: np.ndarray, tiles: Plan, index: tuple[int, int,
 
 
 def _overlap(
-    shape: tuple[int, ...], tiles: Plan, index: tuple[int, int, int]
+    shape: tuple[int, ...], tiles: Plan, index: Sequence[int] | np.ndarray
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Where tile `index` meets an array of `shape`: slices of the array, and of the tile."""
     there, here = [], []

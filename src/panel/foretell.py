@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.density import DensityMap
-from ..core.devices import Device, DeviceError, available, free_memory
+from ..core.devices import Device, DeviceError, available
+from ..core.memory import free_memory
 from ..job import QUIT_WAIT
 from ..nets.store import DEFAULT
 from ..prediction import USER_ERRORS

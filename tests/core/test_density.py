@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 from superem.core import density
-from superem.core.density import DensityMap, MapError, check, crop, looks_inverted, looks_like_mask, sampled
+from superem.core.density import DensityMap, MapError, check, crop, sampled
 
 
 def noise(shape=(4, 5, 6)):
@@ -70,24 +70,6 @@ def test_a_sample_is_of_all_planes(monkeypatch):
     assert sampled(planes).size == 8000
     monkeypatch.setattr(density, "SAMPLE", 1000)
     assert 800 < sampled(planes).size <= 1000 and set(sampled(planes)) == set(range(20))
-
-
-@pytest.mark.parametrize(("change", "mask"), [
-    (lambda a: a > 0.5, True), (lambda a: np.clip(4 * a - 1, 0, 1), True),
-    (lambda a: a, False), (lambda a: np.clip(a, 0.1, 0.95), False), (lambda a: np.where(a > 0.9999, 50, a), False),
-], ids=["hard mask", "soft mask", "density", "clipped density", "a spike"])
-def test_masks_are_told_from_density(make_blob, change, mask):
-    blob = make_blob((30, 30, 30), (0, 0, 0), (1, 1, 1), (15, 15, 15), sigma=5)
-    assert looks_like_mask(DensityMap(change(blob.array))) is mask
-
-
-def test_inverted_contrast_is_told_from_density_and_noise(make_blob):
-    """Whatever the scale and the offset; the noise of a map without a molecule is neither."""
-    array = make_blob((30, 30, 30), (0, 0, 0), (1, 1, 1), (15, 15, 15), sigma=4).array + 0.05 * noise((30, 30, 30))
-    for scale, offset in ((1, 0), (1e-6, 0), (1e5, 3e5)):
-        assert not looks_inverted(DensityMap(scale * array + offset))
-        assert looks_inverted(DensityMap(offset - scale * array))
-    assert not looks_inverted(DensityMap(noise((30, 30, 30)))) and not looks_inverted(DensityMap(-noise((30, 30, 30))))
 
 
 @pytest.mark.parametrize("rotation", [np.eye(3), np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])])

@@ -1,7 +1,7 @@
 """Limits of control groups, in folders as both versions of them lay them out."""
 
 import pytest
-from superem.core import devices, limits
+from superem.core import limits, memory
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def test_a_group_that_is_over_its_limit_has_nothing_free(lay):
     assert limits.memory() == 0
 
 
-@pytest.mark.skipif(devices.free_memory() is None, reason="this system tells nothing of its memory")
+@pytest.mark.skipif(memory.free_memory() is None, reason="this system tells nothing of its memory")
 def test_free_memory_is_no_more_than_a_job_may_take(monkeypatch):
-    whole = devices.free_memory()
+    whole = memory.free_memory()
     monkeypatch.setattr(limits, "memory", lambda: 1000)
-    assert devices.free_memory() == 1000
+    assert memory.free_memory() == 1000
     monkeypatch.setattr(limits, "memory", lambda: 2**60)
-    assert devices.free_memory() > whole / 2
+    assert memory.free_memory() > whole / 2
     monkeypatch.setattr(limits, "memory", lambda: None)
-    assert devices.free_memory() > whole / 2
+    assert memory.free_memory() > whole / 2

@@ -349,47 +349,6 @@ def test_a_prediction_is_no_sharper_than_its_input_allows(make_model):
         enhance(density, model, device="cpu", resolution=0.1)
 
 
-def test_a_map_beyond_the_networks_range_is_doubted(make_model):
-    """By the resolution given, or because the prediction does not agree with its map; never without a reason."""
-    class Other(torch.nn.Module):
-        def forward(self, x):
-            return torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-
-    density, table = noise((40, 40, 40)), [[2.5, 0.0], [4.5, 1.0]]
-    same = make_model(blur=table)
-    assert enhance(density, same, skip_empty=False, device="cpu").report.doubt is None
-    assert enhance(density, same, device="cpu", resolution=6.0).report.doubt is None
-    assert "A map of 7 Å is coarser" in enhance(density, same, device="cpu", resolution=7).report.doubt
-    other = enhance(density, make_model(Other(), blur=table), skip_empty=False, device="cpu").report
-    assert other.resolution > 6 and "hardly agrees" in other.doubt
-
-
-def test_voxels_bound_the_resolution_that_is_found(make_model):
-    """An identity agrees with its input everywhere, also where that, on a coarser grid, holds nothing."""
-    model = make_model(blur=[[2.0, 0.0], [4.5, 1.0]])
-    for voxel, found, doubted in ((0.8, 2.0, False), (1.7, 3.4, False), (3.1, 6.2, True)):
-        report = enhance(noise((30, 30, 30), step=(voxel, 0.8, 0.8)), model, skip_empty=False, device="cpu").report
-        assert report.resolution == pytest.approx(found)
-        assert bool(report.doubt) == doubted
-    assert "voxels of 3.1 Å, which hold nothing finer than 6.2 Å" in report.doubt
-
-
-def test_a_resolution_that_is_too_fine_gets_a_note(make_model):
-    """Detail that the map cannot tell would be left as sharp as if it could."""
-    class Rough(torch.nn.Module):
-        def forward(self, x):
-            return x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-
-    density = DensityMap(ndimage.gaussian_filter(noise((40, 40, 40)).array, 1.5))
-    model = make_model(Rough(), blur=[[2.0, 0.0], [9.0, 0.5]], follow=0.5)
-    agreed = enhance(density, model, skip_empty=False, device="cpu").report.resolution
-    assert 3 < agreed < 12
-    for resolution, noted in ((agreed / 1.3, True), (agreed / 1.1, False), (agreed * 1.3, False)):
-        notes = enhance(density, model, skip_empty=False, device="cpu", resolution=resolution).report.notes
-        assert bool(notes) == noted
-        assert not noted or f"agree only down to {agreed:.2g} Å, not to the {resolution:g} Å that were given" in notes[0]
-
-
 def test_reliability_is_told_by_what_the_network_drew(make_model):
     """Not by amplitudes that follow the input's: it is measured so."""
     density = DensityMap(ndimage.gaussian_filter(noise((40, 40, 40)).array, 1.5))
@@ -407,13 +366,6 @@ def test_reliability_is_that_of_the_map_as_it_is_returned(make_model):
     sharp, blurred = (enhance(density, make_model(blur=blur, reliability=table), skip_empty=False, device="cpu",
                               reliability=True).reliability.array.mean() for blur in ([], [[2.0, 2.0], [20.0, 2.0]]))
     assert blurred < 0.9 * sharp
-
-
-def test_inverted_contrast_is_doubted(make_model, make_blob):
-    blob = make_blob((20, 20, 20), (0, 0, 0), (1, 1, 1), (10, 10, 10))
-    assert enhance(blob, make_model(), device="cpu").report.doubt is None
-    inverted = DensityMap(1 - blob.array, name="emd_1.map")
-    assert "emd_1.map looks inverted in contrast" in enhance(inverted, make_model(), device="cpu").report.doubt
 
 
 def test_cancel_is_heard_between_two_layers(make_model):
