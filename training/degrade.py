@@ -5,6 +5,8 @@ Ranges were set until simulated maps agreed with deposited ones of the train spl
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
@@ -12,7 +14,7 @@ from superem.core.density import DensityMap
 from superem.core.resample import resample, resample_onto
 
 from .density import gaussian_density
-from .structures import Atoms
+from .structures import Scatterers
 
 #: Atoms are first spread with this B-factor (Å²), the smallest whose Gaussian a 1 Å grid holds well.
 SPREAD_B = 30.0
@@ -91,7 +93,7 @@ def misplace(rng: np.random.Generator, xyz: np.ndarray, side: np.ndarray, n: int
 
 
 def signal(
-    rng: np.random.Generator, xyz: np.ndarray, atoms: Atoms, n: int, d: float, loose: float, overall_b: float, q2: np.ndarray
+    rng: np.random.Generator, xyz: np.ndarray, atoms: Scatterers, n: int, d: float, loose: float, overall_b: float, q2: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fourier transform (rfftn of (n, n, n)) of atoms at (m, 3) xyz, blurred and weak as each is, and which are absent.
 
@@ -240,7 +242,7 @@ def counts(voxel: np.ndarray, n: int) -> np.ndarray:
 
 
 def mask(
-    rng: np.random.Generator, xyz: np.ndarray, voxel: np.ndarray, atoms: Atoms, molecule: np.ndarray
+    rng: np.random.Generator, xyz: np.ndarray, voxel: np.ndarray, atoms: Scatterers, molecule: np.ndarray
 ) -> tuple[np.ndarray, bool]:
     """The depositor's mask, (n, n, n) float32: none, round the molecule, or a zone round some of its atoms.
 
@@ -269,7 +271,9 @@ def mask(
     return 0.5 * (1 + np.cos(np.pi * np.clip((distance - radius) / edge, 0, 1))).astype(np.float32), False
 
 
-def crop(rng: np.random.Generator, density: np.ndarray, mask: np.ndarray, tight: bool, voxel_size: float) -> np.ndarray:
+def mask_and_resample(
+    rng: np.random.Generator, density: np.ndarray, mask: np.ndarray, tight: bool, voxel_size: float
+) -> np.ndarray:
     """Mask, and perhaps cut negatives, on the depositor's grid, then back to 1 Å as for a prediction: hard edges ring.
 
     Some maps come as a list of positive voxels near a model, which was made a grid again by interpolation.
@@ -286,4 +290,4 @@ def crop(rng: np.random.Generator, density: np.ndarray, mask: np.ndarray, tight:
         array = array * ndimage.affine_transform(mask, np.eye(3) * voxel_size, 0, grid.shape, order=order, mode="nearest")
     if rng.random() < (0.9 if tight else 0.5):
         array = np.maximum(array, 0)
-    return resample_onto(DensityMap(array, grid.origin, grid.step), whole).array.copy()
+    return resample_onto(replace(grid, array=array), whole).array.copy()

@@ -26,7 +26,7 @@ from .command import IDS, as_command
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .download import FetchError, RefusedError, UnreachableError, download
 from .metrics.grid import distance_to_atoms, pearson
-from .structures import read_atoms
+from .structures import read_scatterers
 
 ARCHIVE = "https://files.wwpdb.org/pub"
 #: Å of density that is kept round the model.
@@ -102,7 +102,7 @@ def fetch_structure(row: Row, out: Path, archive: str) -> Row:
     structure.shorten_chain_names()  # the PDB format has room for one letter
     path = out / "structures" / row["set"] / f"{row['name']}.pdb.gz"
     _write_gz(path, structure.make_pdb_string().encode())
-    b = read_atoms(path).b_factors
+    b = read_scatterers(path).b_factors
     wanted = int(row["atoms"])
     if abs(len(b) / wanted - 1) > CHANGED:
         print(f"{row['set']} {row['name']} has {len(b)} atoms; the one trained on had {wanted}.")
@@ -117,7 +117,7 @@ def fetch_map(row: Row, out: Path, archive: str) -> Row:
     structure = read_entry(cif, row["chains"])
     folder = out / "maps" / row["id"]
     _write_gz(folder / "model.cif.gz", structure.make_mmcif_document().as_string().encode())
-    atoms = read_atoms(folder / "model.cif.gz")
+    atoms = read_scatterers(folder / "model.cif.gz")
     try:
         density = crop(read_mrc(whole), atoms.coordinates, float(row["zone"] or 0), row["clip"] == "yes")
     except MapError as error:

@@ -17,7 +17,7 @@ from superem.core.normalise import robust
 from .degrade import frequencies, radial_power
 from .density import gaussian_density
 from .simulate import Pair, target_density
-from .structures import Atoms, read_atoms
+from .structures import Scatterers, read_scatterers
 
 #: Not trained on though marked for it: the ASC filament's mouse homologue is the protein of a validation map.
 LEAKS = {"2n1f_A": "same protein family as validation map QR_3j63_A"}
@@ -80,7 +80,7 @@ class RealMap:
 
     density: DensityMap
     spline: np.ndarray
-    atoms: Atoms
+    atoms: Scatterers
     resolution: float
     group: str
 
@@ -118,7 +118,7 @@ def read_split(folder: str | Path, split: str) -> dict[str, RealMap]:
     maps = {}
     for r in fit:
         map_file, model_file = files(folder, r["id"])
-        density, atoms = read_map(map_file), read_atoms(model_file)
+        density, atoms = read_map(map_file), read_scatterers(model_file)
         spline = ndimage.spline_filter(density.array, output=np.float32)
         maps[r["id"]] = RealMap(density, spline, atoms, float(r["resolution"]), r["group"])
     return maps

@@ -25,7 +25,7 @@ from .command import STRUCTURES, as_command
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .metrics.fsc import soft_mask
 from .metrics.grid import pearson, spatial_frequency
-from .structures import Atoms, load_structures
+from .structures import Scatterers, load_structures
 
 #: HR density at 2 Å from a lone carbon: above it a voxel counts as the molecule's. Zone masks are no tighter.
 NEAR, NEAR_DISTANCE = 9e-4, 2.0
@@ -105,7 +105,7 @@ def deposited(folder: Path, lowest: float = 2.6, highest: float = 6.0) -> dict[s
     return samples
 
 
-def simulated(rng: np.random.Generator, sets: dict[str, list[Atoms]], count: int) -> list[Sample]:
+def simulated(rng: np.random.Generator, sets: dict[str, list[Scatterers]], count: int) -> list[Sample]:
     """Maps drawn from the simulator; its pairs of mere noise are left out."""
     molecules = (pair for pair in simulate.stream(rng, sets) if pair.hr.any())
     samples = []

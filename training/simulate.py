@@ -20,7 +20,7 @@ from superem.core.normalise import robust
 from . import degrade
 from .degrade import frequencies, smooth_field
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
-from .structures import Atoms
+from .structures import Scatterers
 
 #: The network's target: every atom as a Gaussian of this resolution (Å). A blunter HR is this one, blurred.
 TARGET_RESOLUTION = 1.8
@@ -70,7 +70,7 @@ def target_density(coordinates: np.ndarray, weights: np.ndarray, n: int) -> np.n
     return gaussian_density(coordinates, weights, (n, n, n), sigma) / np.float32(TARGET_UNIT)
 
 
-def simulate(rng: np.random.Generator, atoms: Atoms, largest: int = 80) -> Pair:
+def simulate(rng: np.random.Generator, atoms: Scatterers, largest: int = 80) -> Pair:
     """Draw one pair from a structure: a random orientation, and a random place where it is larger than the box."""
     atoms = replace(atoms, coordinates=_random_turn(rng).apply(atoms.coordinates))
     low, high = atoms.coordinates.min(0), atoms.coordinates.max(0)
@@ -112,7 +112,7 @@ def simulate(rng: np.random.Generator, atoms: Atoms, largest: int = 80) -> Pair:
     voxel_size = rng.uniform(VOXELS[0], min(VOXELS[1], d / 2.3))
     density = degrade.deposit(rng, spectrum, molecule, d, raw_b, left, q2, q_max <= 1 / (2 * voxel_size))
     mask, tight = (np.ones((n, n, n), np.float32), False) if roomy else degrade.mask(rng, xyz, voxel, atoms, molecule)
-    density = degrade.crop(rng, density, mask, tight, voxel_size)
+    density = degrade.mask_and_resample(rng, density, mask, tight, voxel_size)
     if rng.random() < 0.12:  # clipped at a threshold, as by a "zone" of someone's contour
         level = np.percentile(density[molecule > 0], rng.uniform(10, 45))
         density = np.where(density > max(level, 0), density, 0)
@@ -163,7 +163,7 @@ def _random_turn(rng: np.random.Generator) -> Rotation:
     return Rotation.random(random_state=int(rng.integers(2**31)))
 
 
-def _with_neighbour(rng: np.random.Generator, atoms: Atoms) -> Atoms:
+def _with_neighbour(rng: np.random.Generator, atoms: Scatterers) -> Scatterers:
     """The molecule and a copy of it, turned, that touches it: another subunit, of chains of its own."""
     u = _random_turn(rng).as_matrix()[0]
     copy = _random_turn(rng).apply(atoms.coordinates)
@@ -172,7 +172,7 @@ def _with_neighbour(rng: np.random.Generator, atoms: Atoms) -> Atoms:
     return _joined(atoms, replace(atoms, coordinates=copy, chains=chains))
 
 
-def _with_ligand(rng: np.random.Generator, atoms: Atoms) -> Atoms:
+def _with_ligand(rng: np.random.Generator, atoms: Scatterers) -> Scatterers:
     """The molecule and, at its surface, a compact or branched string of 8 to 40 atoms: a ligand, a lipid, a glycan."""
     middle = atoms.coordinates.mean(0)
     u = _random_turn(rng).as_matrix()[0]
@@ -190,14 +190,14 @@ def _with_ligand(rng: np.random.Generator, atoms: Atoms) -> Atoms:
     weights = rng.choice([6.0, 7.0, 8.0, 15.0], count, p=[0.62, 0.08, 0.27, 0.03])
     b = np.full(count, np.percentile(atoms.b_factors, rng.uniform(30, 95)))
     chain, side = np.full(count, atoms.chains[0]), np.zeros(count, np.uint8)
-    return _joined(atoms, Atoms(places + start, weights.astype(np.float32), b.astype(np.float32), chain, side))
+    return _joined(atoms, Scatterers(places + start, weights.astype(np.float32), b.astype(np.float32), chain, side))
 
 
-def _joined(one: Atoms, other: Atoms) -> Atoms:
-    return Atoms(*(np.concatenate([getattr(one, f), getattr(other, f)]) for f in one.__dataclass_fields__))
+def _joined(one: Scatterers, other: Scatterers) -> Scatterers:
+    return Scatterers(*(np.concatenate([getattr(one, f), getattr(other, f)]) for f in one.__dataclass_fields__))
 
 
-def stream(rng: np.random.Generator, sets: dict[str, list[Atoms]]) -> Iterator[Pair]:
+def stream(rng: np.random.Generator, sets: dict[str, list[Scatterers]]) -> Iterator[Pair]:
     """Endless pairs, each set of structures drawn by its share, and now and then nothing but noise.
 
     Raises

@@ -13,8 +13,8 @@ from superem.core.files import replaced
 
 
 @dataclass(frozen=True)
-class Atoms:
-    """Heavy atoms of a model.
+class Scatterers:
+    """Heavy atoms of a model, as what scatters electrons: for densities. `metrics.Atoms` is for what is measured.
 
     Attributes
     ----------
@@ -39,15 +39,15 @@ class Atoms:
     def __len__(self) -> int:
         return len(self.weights)
 
-    def __getitem__(self, keep: np.ndarray) -> Atoms:
-        return Atoms(*(getattr(self, f)[keep] for f in self.__dataclass_fields__))
+    def __getitem__(self, keep: np.ndarray) -> Scatterers:
+        return Scatterers(*(getattr(self, f)[keep] for f in self.__dataclass_fields__))
 
 
 MAIN_CHAIN = {"N", "CA", "C", "O", "OXT"}
 ACIDIC_ENDS = {("ASP", "CG"), ("ASP", "OD1"), ("ASP", "OD2"), ("GLU", "CD"), ("GLU", "OE1"), ("GLU", "OE2")}
 
 
-def read_atoms(path: str | Path) -> Atoms:
+def read_scatterers(path: str | Path) -> Scatterers:
     """Heavy atoms of the first model of a PDB or mmCIF file (.gz too), without waters.
 
     All places of an atom are kept, each by its occupancy: so the density is that of the whole model. `metrics.read_atoms`
@@ -76,12 +76,12 @@ def read_atoms(path: str | Path) -> Atoms:
     if not rows:
         raise ValueError(f"{path} has no atoms.")
     table = np.array(rows, np.float32)
-    return Atoms(
+    return Scatterers(
         table[:, :3], table[:, 3], table[:, 4], table[:, 5].astype(np.int16), table[:, 6].astype(np.uint8)
     )
 
 
-def load_structures(folder: str | Path, cache: str | Path) -> dict[str, list[Atoms]]:
+def load_structures(folder: str | Path, cache: str | Path) -> dict[str, list[Scatterers]]:
     """Structures listed in `folder`/structures.csv by set.
 
     Reading 1,567 files takes a minute, so the atoms are kept in `cache`, an npz file that holds for as long as the
@@ -100,12 +100,12 @@ def load_structures(folder: str | Path, cache: str | Path) -> dict[str, list[Ato
                 return _unpack(arrays)
     if listed is None:
         raise SystemExit(f"{table} is missing: it lists the structures to train on (docs/training.md says how).")
-    sets: dict[str, list[Atoms]] = {}
+    sets: dict[str, list[Scatterers]] = {}
     for row in csv.DictReader(listed.decode().splitlines()):
         path = Path(folder) / row["set"] / f"{row['name']}.pdb.gz"
         if not path.exists():
             raise SystemExit(f"{path} is missing, though {table.name} lists it.")
-        sets.setdefault(row["set"], []).append(read_atoms(path))
+        sets.setdefault(row["set"], []).append(read_scatterers(path))
     cache.parent.mkdir(parents=True, exist_ok=True)
     with replaced(cache) as part, open(part, "wb") as whole:  # several writers of pairs may make it at once
         np.savez_compressed(whole, listed=np.frombuffer(listed, np.uint8), **_pack(sets))
@@ -113,7 +113,7 @@ def load_structures(folder: str | Path, cache: str | Path) -> dict[str, list[Ato
         return _unpack(arrays)
 
 
-def _pack(sets: dict[str, list[Atoms]]) -> dict[str, np.ndarray]:
+def _pack(sets: dict[str, list[Scatterers]]) -> dict[str, np.ndarray]:
     """All atoms in a few small arrays: steps of 0.01 Å from atom to atom, B-factors of 0.5 Å²."""
     packed = {}
     for name, structures in sets.items():
@@ -126,7 +126,7 @@ def _pack(sets: dict[str, list[Atoms]]) -> dict[str, np.ndarray]:
     return packed
 
 
-def _unpack(arrays: Mapping[str, np.ndarray]) -> dict[str, list[Atoms]]:
+def _unpack(arrays: Mapping[str, np.ndarray]) -> dict[str, list[Scatterers]]:
     sets = {}
     for name in (key.removesuffix(" length") for key in arrays if key.endswith(" length")):
         ends = np.cumsum(arrays[f"{name} length"])[:-1]
@@ -134,7 +134,7 @@ def _unpack(arrays: Mapping[str, np.ndarray]) -> dict[str, list[Atoms]]:
             np.split(arrays[f"{name} {field}"], ends, axis=-1) for field in ("step", "b", "weights", "chains", "side")
         )
         sets[name] = [
-            Atoms(
+            Scatterers(
                 np.cumsum(steps[i].T, axis=0, dtype=np.int32).astype(np.float32) / 100, weights[i].astype(np.float32),
                 b[i].astype(np.float32) / 2, chains[i], side[i],
             )

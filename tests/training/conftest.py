@@ -14,7 +14,7 @@ from superem.nets import store
 from superem import nets
 from training import metrics, pool, simulate
 from training.evaluate import main as evaluate
-from training.structures import Atoms
+from training.structures import Scatterers
 
 TRAINING = {"steps": 1000, "hours": 0.5, "tile_edge": 40, "batch": 20, "device": "one GPU", "objective": "fsc",
             "share_of_real_tiles": 0.25}
@@ -33,7 +33,7 @@ def atoms():
     b = 20 + 15 * np.abs(np.cumsum(rng.standard_normal(900)) / 15)
     chains = np.repeat(np.arange(3), 300).astype(np.int16)
     side = rng.choice([0, 0, 1, 1, 2], 900).astype(np.uint8)
-    return Atoms(np.array(xyz, np.float32), np.full(900, 7, np.float32), b.astype(np.float32), chains, side)
+    return Scatterers(np.array(xyz, np.float32), np.full(900, 7, np.float32), b.astype(np.float32), chains, side)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from superem.core.mrc import read_mrc
 
 from training import fetch, pairs
 from training.density import gaussian_density
-from training.structures import read_atoms
+from training.structures import read_scatterers
 
 STEP, START = 1.25, (-6, 3, 9)  # voxel size in Å, and where the map's first voxel lies, in voxels
 
@@ -58,7 +58,7 @@ def archive(tmp_path):
     text = entry(np.random.default_rng(2))
     files["/pdb/data/structures/divided/mmCIF/ts/1tst.cif.gz"] = gzip.compress(text.encode())
     (tmp_path / "entry.cif").write_text(text)
-    atoms = read_atoms(tmp_path / "entry.cif")
+    atoms = read_scatterers(tmp_path / "entry.cif")
     origin = tuple(STEP * s for s in START)
     array = gaussian_density(atoms.coordinates, atoms.weights, (56, 52, 60), 1.2, origin, (STEP,) * 3)
     with mrcfile.new(tmp_path / "emd.map") as file:
@@ -127,22 +127,22 @@ def test_structures_and_maps_are_laid_out_as_the_trainer_reads_them(archive, lis
         rows = list(csv.DictReader(lines))
     assert [(r["set"], r["name"], r["chains"], r["atoms"]) for r in rows] == [
         ("PDownB", "1tst", "1", "160"), ("BM5", "1TST", "2", "320")]  # fmt: skip
-    assert len(read_atoms(tmp_path / "data/structures/PDownB/1tst.pdb.gz")) == 160
+    assert len(read_scatterers(tmp_path / "data/structures/PDownB/1tst.pdb.gz")) == 160
     assert b"HOH" not in gzip.decompress((tmp_path / "data/structures/PDownB/1tst.pdb.gz").read_bytes())
 
     folder = tmp_path / "data/maps"
     zoned, boxed = (read_mrc(folder / name / "map.mrc.gz") for name in ("zoned", "boxed"))
-    atoms = read_atoms(folder / "zoned/model.cif.gz")
+    atoms = read_scatterers(folder / "zoned/model.cif.gz")
     assert len(atoms) == 120
     kji = np.argwhere(zoned.array > 0)
     distance = np.linalg.norm(zoned.positions(kji[:, ::-1])[:, None] - atoms.coordinates[None], axis=-1).min(axis=1)
     assert 2 < distance.max() <= 3
     assert zoned.array.min() == 0
     assert boxed.array.min() == pytest.approx(-0.02)
-    margin = read_atoms(folder / "boxed/model.cif.gz").coordinates.min(axis=0) - boxed.origin
+    margin = read_scatterers(folder / "boxed/model.cif.gz").coordinates.min(axis=0) - boxed.origin
     assert fetch.MARGIN - 0.01 <= margin.min() and margin.max() <= fetch.MARGIN + STEP
     # the crop lies where the entry's map does: its peaks are at the atoms
-    expected = gaussian_density(read_atoms(folder / "boxed/model.cif.gz").coordinates, np.full(320, 6.5), boxed.shape, 1.2,
+    expected = gaussian_density(read_scatterers(folder / "boxed/model.cif.gz").coordinates, np.full(320, 6.5), boxed.shape, 1.2,
                                 boxed.origin, boxed.step)  # fmt: skip
     assert np.corrcoef(boxed.array.ravel(), expected.ravel())[0, 1] > 0.98
     read = pairs.read_split(folder, "train")
@@ -274,7 +274,7 @@ def test_every_letter_names_a_chain(archive, lists, tmp_path):
     files[address] = gzip.compress(structure.make_mmcif_document().as_string().encode())
     lists(["PDownB,1tst,1TST,AB,160"])
     fetch.main(["--out", str(tmp_path / "data"), "--archive", url, "--structures"])
-    assert len(read_atoms(tmp_path / "data/structures/PDownB/1tst.pdb.gz")) == 160
+    assert len(read_scatterers(tmp_path / "data/structures/PDownB/1tst.pdb.gz")) == 160
 
 
 def test_a_model_that_lies_elsewhere_is_refused(archive, lists, tmp_path, capsys):

@@ -96,7 +96,7 @@ def test_reading_atoms(tmp_path):
     assert atoms.volume == pytest.approx(atoms.mass.sum() * 1.21 * 1.07)  # whole, whatever the occupancy
     empty = tmp_path / "empty.pdb"
     empty.write_text("END\n")
-    for reader in (read_atoms, structures.read_atoms):
+    for reader in (read_atoms, structures.read_scatterers):
         with pytest.raises(ValueError, match="no atoms"):
             reader(empty)
 

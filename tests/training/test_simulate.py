@@ -7,7 +7,7 @@ import pytest
 
 from training import degrade, simulate
 from training.density import SIGMA_PER_RESOLUTION, gaussian_density, hr_resolution
-from training.structures import Atoms
+from training.structures import Scatterers
 
 
 def shell_correlation(a, b):
@@ -235,7 +235,7 @@ def test_the_ends_of_acidic_side_chains_are_weak(monkeypatch):
     """They lose most of their density or all of it, whatever else is drawn; the rest of the molecule loses nothing."""
     rng = np.random.default_rng(0)
     xyz = np.concatenate([rng.normal(0, 4, (300, 3)) + (18, 32, 32), rng.normal(0, 3, (80, 3)) + (48, 32, 32)])
-    plain = Atoms(xyz, np.full(380, 6.0), np.full(380, 30.0), np.zeros(380, int), np.repeat([0, 1], [300, 80]))
+    plain = Scatterers(xyz, np.full(380, 6.0), np.full(380, 30.0), np.zeros(380, int), np.repeat([0, 1], [300, 80]))
     acidic = replace(plain, side=2 * plain.side)
     monkeypatch.setattr(degrade, "smooth_field", lambda rng, n, length: np.zeros((n, n, n), np.float32))
     q2, left = degrade.frequencies(64)[0], []
@@ -265,13 +265,13 @@ def test_voxels_are_as_large_as_those_of_deposited_maps(atoms, monkeypatch):
         drawn.append((d, degrade.frequencies(len(molecule))[1][held].max(), len(molecule)))
         return np.zeros_like(molecule)
 
-    def crop(rng, density, mask, tight, voxel_size):
+    def mask_and_resample(rng, density, mask, tight, voxel_size):
         sizes.append(voxel_size)
         return np.random.default_rng(0).random(density.shape)
 
     drawn, sizes = [], []
     monkeypatch.setattr(degrade, "misplace", lambda rng, xyz, *_: xyz)
-    for stand_in in (signal, deposit, crop):
+    for stand_in in (signal, deposit, mask_and_resample):
         monkeypatch.setattr(degrade, stand_in.__name__, stand_in)
     rng = np.random.default_rng(0)
     for _ in range(60):
@@ -325,7 +325,7 @@ def test_a_map_made_of_a_list_of_positive_voxels_has_no_negatives(monkeypatch):
     below = {}
     for share in (0.0, 1.0):
         monkeypatch.setattr(degrade, "LIST_SHARE", share)
-        cut = [degrade.crop(np.random.default_rng(seed), density, mask, False, 1.0) for seed in range(8)]
+        cut = [degrade.mask_and_resample(np.random.default_rng(seed), density, mask, False, 1.0) for seed in range(8)]
         below[share] = max(float((c[inner] < 0).mean()) for c in cut)
         assert max(np.abs(c[:6]).max() for c in cut) < 1e-3
         assert all(np.corrcoef(c[inner][density[inner] > 1], density[inner][density[inner] > 1])[0, 1] > 0.8 for c in cut)

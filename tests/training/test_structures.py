@@ -16,7 +16,7 @@ def test_side_chains_and_their_acidic_ends_are_told_from_the_main_chain(tmp_path
     lines = [f"ATOM  {0:5d} {name:>4s} {residue:>3s} A{number:4d}    {10 + number:8.3f}{0:8.3f}{0:8.3f}  1.00 20.00"
              f"           {name[0]}" for number, (residue, names) in enumerate(residues.items(), 1) for name in names.split()]
     (tmp_path / "a.pdb").write_text("\n".join(lines) + "\n")
-    assert structures.read_atoms(tmp_path / "a.pdb").side.tolist() == [
+    assert structures.read_scatterers(tmp_path / "a.pdb").side.tolist() == [
         0, 0, 0, 0, 1, 2, 2, 2, 0, 0, 0, 0, 1, 1, 2, 2, 2, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
 
 
@@ -28,7 +28,7 @@ def test_the_cache_of_structures_is_renewed_with_their_list(tmp_path, atoms):
     table = folder / "structures.csv"
     table.write_text("set,name\nPDownB,one\n")
     (first,) = structures.load_structures(folder, cache)["PDownB"]
-    read = structures.read_atoms(folder / "PDownB" / "one.pdb.gz")
+    read = structures.read_scatterers(folder / "PDownB" / "one.pdb.gz")
     np.testing.assert_allclose(first.coordinates, read.coordinates - read.coordinates[0], atol=0.0051)
     np.testing.assert_allclose(first.b_factors, read.b_factors, atol=0.5)
     np.testing.assert_array_equal(first.side, read.side)
