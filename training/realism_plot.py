@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from .agreement import PERCENTILES, WINDOW
-from .realism import DENSITIES, SHELLS, Measured
+from .map_statistics import DENSITIES, SHELLS, Measured
 
 SIMULATED, LIGHT, RANGE = "#3b6fb6", "#a9c4e6", (2.6, 5.2)
 

@@ -10,6 +10,7 @@ from superem.nets.store import WeightsError
 from training import pairs, pool, realism, simulate
 from training.command import as_command
 from training.evaluate import read_cases
+from training.map_statistics import Sample
 from training.reliability import read_samples
 
 HEAD = "id,resolution,group,split\n"
@@ -99,7 +100,7 @@ def test_a_set_that_would_never_be_drawn_is_refused(sets, said):
 
 def test_a_classifier_needs_four_proteins(tmp_path, monkeypatch, capsys):
     """The table is printed; the halves of three proteins are nothing to train on."""
-    sample = realism.Sample("A", np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.float32), 4.0)
+    sample = Sample("A", np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.float32), 4.0)
     monkeypatch.setattr(realism, "deposited", lambda folder: {"a": sample, "b": sample})
     monkeypatch.setattr(realism, "load_structures", lambda *paths: {})
     monkeypatch.setattr(realism, "simulated", lambda rng, sets, count: [sample] * count)

@@ -5,8 +5,9 @@ import pytest
 from scipy import ndimage
 from superem.core.density import DensityMap
 
-from training import agreement, classify, degrade, pairs, realism, simulate
+from training import agreement, classify, degrade, map_statistics, pairs, realism, simulate
 from training.density import SIGMA_PER_RESOLUTION
+from training.map_statistics import Sample
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +19,12 @@ def hr(atoms):
 def test_spectra_of_a_filtered_model_are_the_filter(hr):
     """A Gaussian filter of known width: FSC 1, and the amplitude falls as its Fourier transform."""
     sigma, d = 0.9, 4.0
-    sample = realism.Sample("g", ndimage.gaussian_filter(hr, sigma), hr, d)
-    amplitude, correlation = realism.spectra(sample)
-    q = realism.SHELLS / d
+    sample = Sample("g", ndimage.gaussian_filter(hr, sigma), hr, d)
+    amplitude, correlation = map_statistics.spectra(sample)
+    q = map_statistics.SHELLS / d
     expected = np.exp(-2 * np.pi**2 * sigma**2 * q**2)
-    expected /= expected[realism.REFERENCE_SHELLS].mean()
-    low = realism.SHELLS < 1.1  # beyond, what the mask spreads is no longer small
+    expected /= expected[map_statistics.REFERENCE_SHELLS].mean()
+    low = map_statistics.SHELLS < 1.1  # beyond, what the mask spreads is no longer small
     np.testing.assert_allclose(amplitude[low], expected[low], rtol=0.12)
     assert correlation[low].min() > 0.97
 
@@ -32,38 +33,38 @@ def test_noise_lowers_the_fsc_as_its_power_says(hr):
     """White noise: FSC = 1 / sqrt(1 + N/S) at the shell where its power is known."""
     rng = np.random.default_rng(1)
     noise = rng.standard_normal(hr.shape).astype(np.float32) * 0.25
-    sample = realism.Sample("g", hr + noise, hr, 4.0)
-    _, correlation = realism.spectra(sample)
-    _, clean = realism.spectra(realism.Sample("g", hr, hr, 4.0))
+    sample = Sample("g", hr + noise, hr, 4.0)
+    _, correlation = map_statistics.spectra(sample)
+    _, clean = map_statistics.spectra(Sample("g", hr, hr, 4.0))
     assert clean.min() > 0.999
-    mask = realism.soft_mask(2 + ndimage.distance_transform_edt(hr <= realism.NEAR))
-    q = realism.spatial_frequency(hr.shape, (1.0, 1.0, 1.0)) * 4
+    mask = map_statistics.soft_mask(2 + ndimage.distance_transform_edt(hr <= map_statistics.NEAR))
+    q = map_statistics.spatial_frequency(hr.shape, (1.0, 1.0, 1.0)) * 4
     k = 8
-    shell = np.abs(q - realism.SHELLS[k]) < 0.05
+    shell = np.abs(q - map_statistics.SHELLS[k]) < 0.05
     power = [(np.abs(np.fft.rfftn(a * mask)) ** 2)[shell].mean() for a in (hr, noise)]
     assert correlation[k] == pytest.approx(1 / np.sqrt(1 + power[1] / power[0]), abs=0.06)
 
 
 def test_a_histogram_is_a_density_of_the_molecule_alone(hr):
     """It sums to 1, and what lies outside of the molecule does not count."""
-    lr = np.where(hr > realism.NEAR, 0.42, -0.9).astype(np.float32)
-    counts = realism.histogram(realism.Sample("g", lr, hr, 3.0))
-    width = realism.DENSITIES[1] - realism.DENSITIES[0]
+    lr = np.where(hr > map_statistics.NEAR, 0.42, -0.9).astype(np.float32)
+    counts = map_statistics.histogram(Sample("g", lr, hr, 3.0))
+    width = map_statistics.DENSITIES[1] - map_statistics.DENSITIES[0]
     assert counts.sum() * width == pytest.approx(1)
     assert counts.max() * width == pytest.approx(1)
-    assert realism.DENSITIES[np.argmax(counts)] == pytest.approx(0.42, abs=width)
+    assert map_statistics.DENSITIES[np.argmax(counts)] == pytest.approx(0.42, abs=width)
 
 
 def test_statistics_follow_the_map(hr):
     """Clipping and masking show in the statistics that are named for them."""
     rng = np.random.default_rng(0)
     lr = ndimage.gaussian_filter(hr, 1.0) + 0.2 * ndimage.gaussian_filter(rng.standard_normal(hr.shape), 1) - 0.02
-    near = hr > realism.NEAR
+    near = hr > map_statistics.NEAR
 
     def median(array):
-        values = realism.statistics(np.random.default_rng(0), realism.Sample("g", array.astype(np.float32), hr, 4.0), 12)
-        assert values.shape == (12, len(realism.STATISTICS))
-        return dict(zip(realism.STATISTICS, np.nanmedian(values, axis=0), strict=True))
+        values = map_statistics.statistics(np.random.default_rng(0), Sample("g", array.astype(np.float32), hr, 4.0), 12)
+        assert values.shape == (12, len(map_statistics.STATISTICS))
+        return dict(zip(map_statistics.STATISTICS, np.nanmedian(values, axis=0), strict=True))
 
     plain, masked, clipped = median(lr), median(lr * near), median(np.maximum(lr, 0.3))
     assert masked["share of zeros outside"] == 1 and plain["share of zeros outside"] < 0.9
@@ -134,10 +135,10 @@ def test_maps_of_one_kind_are_told_apart_by_chance_only():
 
 def test_a_map_is_masked_where_it_is_zero_round_the_molecule(hr):
     """Not where noise is there."""
-    near = hr > realism.NEAR
+    near = hr > map_statistics.NEAR
     noisy = hr + np.random.default_rng(0).standard_normal(hr.shape).astype(np.float32)
-    assert not realism.Sample("g", noisy, hr, 4.0).masked
-    assert realism.Sample("g", noisy * near, hr, 4.0).masked
+    assert not Sample("g", noisy, hr, 4.0).masked
+    assert Sample("g", noisy * near, hr, 4.0).masked
 
 
 def test_strengths_of_parts_are_those_that_they_have(atoms):
@@ -169,11 +170,11 @@ def test_quantiles_count_every_protein_alike():
 
 def test_an_fsc_crosses_its_threshold_where_a_line_does():
     """Linear between shells; the ends where it never falls or never is above."""
-    line = np.linspace(1, 0, len(realism.SHELLS))
-    middle = (realism.SHELLS[0] + realism.SHELLS[-1]) / 2
-    assert realism.crossing(line, 0.5) == pytest.approx(middle)
-    assert realism.crossing(np.ones(len(line)), 0.5) == realism.SHELLS[-1]
-    assert realism.crossing(np.zeros(len(line)), 0.5) == realism.SHELLS[0]
+    line = np.linspace(1, 0, len(map_statistics.SHELLS))
+    middle = (map_statistics.SHELLS[0] + map_statistics.SHELLS[-1]) / 2
+    assert map_statistics.crossing(line, 0.5) == pytest.approx(middle)
+    assert map_statistics.crossing(np.ones(len(line)), 0.5) == map_statistics.SHELLS[-1]
+    assert map_statistics.crossing(np.zeros(len(line)), 0.5) == map_statistics.SHELLS[0]
 
 
 def test_local_correlation_is_one_for_the_model_itself_and_falls_with_noise(hr):
@@ -223,14 +224,14 @@ def test_maps_of_the_simulators_resolutions_are_compared(atoms, monkeypatch):
 def test_scores_are_printed_beside_what_chance_gives(monkeypatch, capsys):
     """The mean and the 5 to 95 % range of maps of one kind; and the score on the proteins that ranges were not chosen on."""
     kinds = {"A": 0.9, "B": 0.9, "7mjs": 0.5, "FrhA": 0.7}
-    deposited = {g: realism.Sample(g, np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.float32), 4.0) for g in kinds}
-    cubes = [np.ones((2, len(realism.STATISTICS)))]
+    deposited = {g: Sample(g, np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.float32), 4.0) for g in kinds}
+    cubes = [np.ones((2, len(map_statistics.STATISTICS)))]
     monkeypatch.setattr(realism, "deposited", lambda folder: deposited)
     monkeypatch.setattr(realism, "load_structures", lambda *paths: {})
     monkeypatch.setattr(realism, "simulated", lambda rng, sets, count: [deposited["A"]] * count)
     monkeypatch.setattr(realism, "measure", lambda rng, samples, count: ({}, {}, cubes * len(samples)))
     # 75 % on deposited cubes by protein, 65 % on simulated ones
-    monkeypatch.setattr(realism, "accuracy", lambda *_, **__: (0.7, kinds, np.ones(len(realism.STATISTICS))))
+    monkeypatch.setattr(realism, "accuracy", lambda *_, **__: (0.7, kinds, np.ones(len(map_statistics.STATISTICS))))
     monkeypatch.setattr(realism, "references", lambda *_: (np.linspace(0, 1, 21), np.linspace(0.4, 0.6, 21)))
     drawn = []
     monkeypatch.setattr("training.realism_plot.draw", lambda *given: drawn.append(given[-1]))
@@ -248,8 +249,8 @@ def test_the_picture_is_drawn(atoms, hr, tmp_path):
     rng = np.random.default_rng(0)
     fake = realism.simulated(rng, {"BM5": [atoms]}, 3)
     assert all(s.hr.any() for s in fake)
-    curves, medians, _ = realism.measure(rng, fake, 4)
+    curves, medians, _ = map_statistics.measure(rng, fake, 4)
     rows = realism.table({**curves, **medians}, {**curves, **medians}, ["a", "a", "b"]).splitlines()
-    assert len(rows) == 1 + 4 + 2 * len(realism.PRINTED) + len(realism.WHOLE) + len(realism.STATISTICS)
+    assert len(rows) == 1 + 4 + 2 * len(realism.PRINTED) + len(map_statistics.WHOLE) + len(map_statistics.STATISTICS)
     draw(tmp_path / "docs/realism.png", [s.resolution for s in fake], (curves, medians), (curves, medians), (0.7, 0.6))
     assert (tmp_path / "docs/realism.png").read_bytes().startswith(b"\x89PNG")
