@@ -14,6 +14,7 @@ import argparse
 import csv
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gemmi
@@ -160,7 +161,7 @@ def crop(density: DensityMap, xyz: np.ndarray, zone: float, clip: bool) -> Densi
     last = np.minimum(np.ceil(at.max(axis=0) + around).astype(int) + 1, density.shape)
     array = density.array[tuple(slice(a, b) for a, b in zip(first, last, strict=True))].copy()
     x, y, z = (float(v) for v in density.positions(first[::-1].astype(float)))
-    box = DensityMap(array, (x, y, z), density.step, density.rotation, density.name)
+    box = replace(density, array=array, origin=(x, y, z))
     if zone:
         array[np.isinf(distance_to_atoms(box, np.asarray(xyz, float), zone))] = 0
     if clip:
