@@ -34,18 +34,18 @@ class SuperEMTool(ToolInstance):
         super().__init__(session, tool_name)
         from chimerax.ui import MainToolWindow
 
-        from .panel.foretell import Foreteller
+        from .panel.foretell import Foreteller, find_devices, foretell
 
         self._asked: Any = None  # what the estimate is being made for
         self._answered: Any = None  # and what the one that is shown was made for
         self._wanted_until = 0.0
         self._settings = panel_settings(session)
-        self._devices = Foreteller(session, self._devices_found)
-        self._foreteller = Foreteller(session, self._foretold)
+        self._devices = Foreteller(session, find_devices, self._devices_found)
+        self._foreteller = Foreteller(session, foretell, self._foretold)
         self.tool_window = MainToolWindow(self)
         self._build(self.tool_window.ui_area)
         self.tool_window.manage("side")
-        self._find_devices()
+        self._devices.ask("devices")
         self._choices_changed()
         if (pair := newest_pair(session)) is not None:
             self.compare.compare(*pair)
@@ -175,11 +175,6 @@ class SuperEMTool(ToolInstance):
 
     # Estimates
 
-    def _find_devices(self) -> None:
-        from .panel.foretell import find_devices
-
-        self._devices.ask("devices", find_devices)
-
     def _devices_found(self, _asked: Any, devices: Any) -> None:
         if isinstance(devices, str):  # PyTorch is missing or broken; the sentence says what mends it
             self._foresee(devices)
@@ -199,7 +194,7 @@ class SuperEMTool(ToolInstance):
             self._timer.start()
 
     def _ask(self) -> None:
-        from .panel.foretell import foretell, question
+        from .panel.foretell import question
 
         volume = self.form.map_menu.value
         if volume is None:
@@ -208,7 +203,7 @@ class SuperEMTool(ToolInstance):
             self._foresee("The estimate waits for the running job to end.")
         else:
             self._asked = question(volume, self.form.choices)
-            self._foreteller.ask(self._asked, foretell)
+            self._foreteller.ask(self._asked)
 
     def _foretold(self, asked: Any, answer: Any) -> None:
         from .panel.foretell import told

@@ -97,32 +97,33 @@ class Foreteller:
     Parameters
     ----------
     session : chimerax.core.session.Session
+    find : callable
+        ``find(question, stopped)``, called on the thread, returns the answer. Once ``stopped()`` is true, nobody waits for it.
     answered : callable
         ``answered(question, answer)``, called on the main thread.
     """
 
-    def __init__(self, session: Any, answered: Callable[[Any, Any], None]) -> None:
-        self._session, self._answered = session, answered
+    def __init__(
+        self, session: Any, find: Callable[[Any, Callable[[], bool]], Any], answered: Callable[[Any, Any], None]
+    ) -> None:
+        self._session, self._find, self._answered = session, find, answered
         self._post = session.ui.thread_safe  # hands a call to the main thread
         self._quit_handler: Any = None  # while a thread works
         self._lock = threading.Lock()
-        self._waiting: tuple[Any, Callable[[Any, Callable[[], bool]], Any]] | None = None
+        self._waiting: Any = None  # the question that is next
         self._working = False
         self._known: dict[Any, Any] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def ask(self, asked: Any, work: Callable[[Any, Callable[[], bool]], Any]) -> None:
-        """Have ``answered(asked, work(asked, stopped))`` called; at once where the answer is known.
-
-        Once ``stopped()`` is true, nobody waits for the answer any more.
-        """
+    def ask(self, asked: Any) -> None:
+        """Have a question answered; at once where the answer is known."""
         with self._lock:
             if asked in self._known:
                 self._waiting = None
                 self._post(self._answered, asked, self._known[asked])
                 return
-            self._waiting = (asked, work)
+            self._waiting = asked
             if self._working:
                 return
             self._working = True
@@ -155,11 +156,10 @@ class Foreteller:
                     self._working = False
                     self._post(self._ended)
                     return
-                asked, work = self._waiting
-                self._waiting = None
+                asked, self._waiting = self._waiting, None
             answer: Any
             try:
-                answer = work(asked, self._stopped.is_set)
+                answer = self._find(asked, self._stopped.is_set)
             except Exception as error:  # an estimate is a courtesy: a run says what is wrong, with its traceback
                 answer = f"No estimate: {error}"
             if not isinstance(answer, str):

@@ -327,39 +327,3 @@ def test_images_have_no_contour(pair):
     """A map that is shown as an image has no volume that a contour encloses."""
     pair.before.set_display_style("image")
     assert pair.enclosed_volumes() is None
-
-
-def test_settled_answers_are_not_asked_again(chimerax):
-    """The newest question is answered, one that is known at once, and those between are dropped."""
-    from types import SimpleNamespace
-
-    from chimerax.superem.panel.foretell import Foreteller
-
-    worked, answers = [], []
-
-    def work(number, _stopped):
-        worked.append(number)
-        return np.sqrt(number) if number > 0 else "no root"
-
-    session = SimpleNamespace(ui=SimpleNamespace(thread_safe=lambda call, *arguments: call(*arguments)))
-    foreteller = Foreteller(session, lambda *answer: answers.append(answer))
-    foreteller._working = True  # as while a first question is worked on
-    foreteller.ask(4, work)
-    foreteller.ask(9, work)
-    foreteller._work()
-    foreteller.ask(9, work)
-    assert worked == [9] and answers == [(9, 3.0), (9, 3.0)]
-    for _ in range(2):  # what was wrong may have been mended since
-        foreteller._working = True
-        foreteller.ask(-1, work)
-        foreteller._work()
-    assert worked == [9, -1, -1] and answers[2:] == [(-1, "no root")] * 2
-
-
-@pytest.mark.parametrize(("seconds", "words"), [
-    (2, "10 seconds"), (44, "40 seconds"), (100, "2 minutes"), (7200, "2.0 hours"), (79200, "22 hours")])
-def test_durations_are_coarse(chimerax, seconds, words):
-    """An estimate is not said more finely than it is known."""
-    from chimerax.superem.panel.foretell import duration
-
-    assert duration(seconds) == words
