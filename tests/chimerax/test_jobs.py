@@ -1,6 +1,5 @@
 """Jobs in the background: queue, progress, cancelling, and maps that change or close meanwhile."""
 
-import itertools
 import sys
 import threading
 import time
@@ -9,8 +8,6 @@ import numpy as np
 import pytest
 
 from made_maps import RESULT, add_map, blobs
-from panels import open_panel
-from panels import wait as panel_wait
 
 
 @pytest.fixture
@@ -346,63 +343,6 @@ def test_leaving_chimerax_waits_for_the_thread(session, volume, submit, queue, g
     assert {job.state for job in jobs} == {"terminated"}
 
 
-@pytest.mark.parametrize("closed", [False, True])
-def test_leaving_chimerax_waits_for_the_estimate(window, volume, monkeypatch, closed):
-    """It runs the network, too, and may be loading PyTorch still when the panel was closed."""
-    import chimerax.superem.panel.foretell as foretell
-
-    began, ended = threading.Event(), threading.Event()
-
-    def slow(_asked, stopped):
-        began.set()
-        while not stopped():
-            time.sleep(0.01)
-        time.sleep(0.2)
-        ended.set()
-
-    monkeypatch.setattr(foretell, "foretell", slow)
-    tool = open_panel(window)
-    assert panel_wait(window, began.is_set)
-    foreteller = tool._foreteller
-    if closed:
-        tool.delete()
-    window.triggers.activate_trigger("app quit", None)
-    assert ended.is_set() and not foreteller._thread.is_alive()
-    assert panel_wait(window, lambda: foreteller._quit_handler is None), "what has ended is waited for no more"
-    if not closed:
-        tool.delete()
-
-
-def test_time_left_when_the_work_begins_again(monkeypatch):
-    """On the CPU in place of a GPU that gave up after ten minutes."""
-    from chimerax.superem import meter as module
-
-    seconds, posted = iter((0, 600, 601, 701, 801)), []
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
-    meter = module.Meter(lambda *progress: posted.append(progress))
-    for done in (0, 2, 0, 1, 2):
-        meter(done, 10)
-    assert [left for *_, left in posted] == [None, pytest.approx(2400), None, pytest.approx(900), pytest.approx(800)]
-
-
-def test_time_left(monkeypatch):
-    """Parts of a tile count, and the time left is told after a second and a quarter of a tile."""
-    from chimerax.superem import meter as module
-
-    seconds, posted = iter(range(9, 99)), []
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
-    meter = module.Meter(lambda *progress: posted.append(progress))
-    for done in (0, 0.1, 0.2, 0.4, 0.6, 1, 2):
-        assert meter(done, 2)
-    assert posted == [(0, 2, None), (0.1, 2, None), (0.2, 2, None), (0.4, 2, pytest.approx(12)), (0.6, 2, pytest.approx(28 / 3)),
-                      (1, 2, pytest.approx(5)), (2, 2, 0)]
-    seconds = itertools.count(step=0.3)
-    meter = module.Meter(lambda *progress: posted.append(progress))
-    for done in (0, 1, 2, 3, 4, 5):
-        meter(done, 6)
-    assert [left for _done, total, left in posted if total == 6] == [None] * 4 + [pytest.approx(x) for x in (0.6, 0.3)]
-
-
 def test_model_number_taken_meanwhile(session, volume, submit, gate):
     """The result of a long run is not lost when its number has been taken."""
     job = submit(volume, model_id=(5,))
@@ -432,24 +372,3 @@ def test_session_close_stops_jobs(session, volume, submit, queue, gate):
     session.reset()
     wait(session, lambda: not queue.list())
     assert job.state == "terminated" and not session.models.list()
-
-
-def test_twenty_jobs_at_random(session, submit, queue):
-    """20 runs started, cancelled and closed at random moments: nothing is left, nothing is raised."""
-    random = np.random.default_rng(1)
-    for _ in range(20):
-        job = submit(add_map(session, blobs((24, 24, 24))))
-        end = time.monotonic() + 0.3 * random.random()
-        session.ui.run_until(lambda end=end: time.monotonic() > end)
-        action = random.integers(4)
-        if action == 0:
-            job.cancel()
-        elif action == 1 and not job.request.volume.deleted:
-            session.models.close([job.request.volume])
-        elif action == 2:
-            queue.cancel_all()
-    wait(session, lambda: not queue.list())
-    assert not session.tasks.list()
-    volumes = {m.name for m in session.models.list() if m.id and len(m.id) == 1}
-    assert volumes <= {"blobs", RESULT}
-    assert not [t for t in threading.enumerate() if t.name.startswith("superem")]

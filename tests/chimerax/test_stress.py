@@ -2,6 +2,7 @@
 
 import gc
 import random
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -105,4 +106,5 @@ def test_twenty_runs(session, monkeypatch, weights):
         tool.delete()
     wait(session, session.ui.calls.empty)
     assert session.models.list() == [] and session.tasks.list() == []
+    assert wait(session, lambda: not [t for t in threading.enumerate() if t.name.startswith("superem")], 10)
     assert grown < MEGABYTES, f"memory grew by {grown:.0f} MB"

@@ -1,0 +1,33 @@
+"""The time that is left, as it is told while a prediction goes on."""
+
+import itertools
+
+import pytest
+
+from superem import meter
+
+
+def test_time_left_when_the_work_begins_again(monkeypatch):
+    """On the CPU in place of a GPU that gave up after ten minutes."""
+    seconds, posted = iter((0, 600, 601, 701, 801)), []
+    monkeypatch.setattr(meter.time, "monotonic", lambda: next(seconds))
+    count = meter.Meter(lambda *progress: posted.append(progress))
+    for done in (0, 2, 0, 1, 2):
+        count(done, 10)
+    assert [left for *_, left in posted] == [None, pytest.approx(2400), None, pytest.approx(900), pytest.approx(800)]
+
+
+def test_time_left(monkeypatch):
+    """Parts of a tile count, and the time left is told after a second and a quarter of a tile."""
+    seconds, posted = iter(range(9, 99)), []
+    monkeypatch.setattr(meter.time, "monotonic", lambda: next(seconds))
+    count = meter.Meter(lambda *progress: posted.append(progress))
+    for done in (0, 0.1, 0.2, 0.4, 0.6, 1, 2):
+        assert count(done, 2)
+    assert posted == [(0, 2, None), (0.1, 2, None), (0.2, 2, None), (0.4, 2, pytest.approx(12)), (0.6, 2, pytest.approx(28 / 3)),
+                      (1, 2, pytest.approx(5)), (2, 2, 0)]
+    seconds = itertools.count(step=0.3)
+    count = meter.Meter(lambda *progress: posted.append(progress))
+    for done in (0, 1, 2, 3, 4, 5):
+        count(done, 6)
+    assert [left for _done, total, left in posted if total == 6] == [None] * 4 + [pytest.approx(x) for x in (0.6, 0.3)]
