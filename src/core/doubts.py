@@ -9,6 +9,7 @@ from .density import DensityMap, sampled
 SPIKES = 100  # voxels; so few that are alike may be a detector's defects
 INVERTED = -0.5  # skewness of the values: 1.3 to 7.8 on 28 deposited maps, near 0 of noise
 TOO_FINE = 1.2  # times as fine as what input and prediction agree on may a resolution be that is given, without a word
+FINEST_HELPED = 2.8  # Å, on which input and prediction agree: of finer maps Q-score falls (docs/experiments.md)
 COARSEST_HELPED = 6.0  # Å, of a map that a network can help: two of 6.6 and 7.9 Å got worse
 
 
@@ -27,12 +28,17 @@ def looks_inverted(density: DensityMap) -> bool:
     return bool(np.mean(away**3) < INVERTED * np.mean(away**2) ** 1.5)
 
 
-def too_fine(given: float | None, agreed: float | None) -> list[str]:
-    """A note, where the resolution that was given is much finer than that which input and prediction agree down to (both Å)."""
-    if given is None or agreed is None or agreed <= TOO_FINE * given:
+def remarks(given: float | None, agreed: float | None) -> list[str]:
+    """What to know of a result beside its map, by the resolution that was given and that on which both agree (both Å)."""
+    if agreed is None:
         return []
-    return [f"Input and result agree only down to {agreed:.2g} Å, not to the {given:g} Å that were given: finer detail may be "
-            "invented."]
+    if agreed < FINEST_HELPED:
+        return [f"Input and result agree down to {agreed:.2g} Å: so fine a map seldom gains, and its result may be blunter. "
+                "Prefer the original."]
+    if given is not None and agreed > TOO_FINE * given:
+        return [f"Input and result agree only down to {agreed:.2g} Å, not to the {given:g} Å that were given: finer detail may "
+                "be invented."]
+    return []
 
 
 def reason_to_doubt(density: DensityMap, found: float | None, given: float | None, finest: float) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 from . import tiles
 from .density import DensityMap, MapError, check, common_value
 from .devices import Device, DeviceError, choose, instead_of
-from .doubts import reason_to_doubt, too_fine
+from .doubts import reason_to_doubt, remarks
 from .memory import require_memory
 from .normalise import NORMALISATIONS
 from .reliability import expected_q
@@ -164,7 +164,7 @@ def enhance(
             runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
         sharp, found, agreed = limit(work.array, predicted, card.blur, card.follow, resolution, finest=finest)
-        runner.notes += too_fine(resolution, agreed)
+        runner.notes += remarks(resolution, agreed)
         maps = {"superem": scale.restore(sharp)}
         del sharp
         run, skipped = work.counts

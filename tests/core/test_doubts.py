@@ -72,6 +72,18 @@ def test_a_resolution_that_is_too_fine_gets_a_note(make_model):
         assert not noted or f"agree only down to {agreed:.2g} Å, not to the {resolution:g} Å that were given" in notes[0]
 
 
+def test_a_map_that_is_too_fine_to_gain_gets_a_note(make_model):
+    """The network agrees with such a map as far as it is fine; by what it agrees on, not by what is given."""
+    model = make_model(blur=[[2.0, 0.0], [9.0, 0.5]], follow=0.5)
+    for voxel, noted in ((1.0, True), (1.35, True), (1.45, False)):
+        for resolution in (None, 3.0):
+            density = noise((30, 30, 30), step=(voxel,) * 3)
+            notes = enhance(density, model, skip_empty=False, device="cpu", resolution=resolution).report.notes
+            assert bool(notes) == noted
+    notes = enhance(noise((30, 30, 30)), model, skip_empty=False, device="cpu").report.notes
+    assert "agree down to 2 Å" in notes[0] and "Prefer the original" in notes[0]
+
+
 def test_inverted_contrast_is_doubted(make_model, make_blob):
     blob = make_blob((20, 20, 20), (0, 0, 0), (1, 1, 1), (10, 10, 10))
     assert enhance(blob, make_model(), device="cpu").report.doubt is None
