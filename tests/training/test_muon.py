@@ -34,7 +34,7 @@ def test_muon_learns_and_goes_on_where_it_was():
             loss = (net(x) - y).square().mean()
             loss.backward()
             optimiser.step()
-        return float(loss)
+        return float(loss.detach())
 
     whole, parted = network(), network()
     before = {name: p.clone() for name, p in whole.named_parameters()}
