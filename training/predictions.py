@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from superem.core import density as density_module
 from superem.core import normalise, predict, runner, sharpness, tiles
 from superem.core.density import DensityMap
 from superem.nets import store
@@ -14,7 +15,7 @@ from superem.nets import store
 from .metrics.cache import Cache, digest, source
 
 #: A prediction that was kept holds as long as the code that made it is the same.
-SOURCE = source(normalise, predict, runner, tiles)
+SOURCE = source(density_module, normalise, predict, runner, tiles)
 
 Blur = list[list[float]]
 

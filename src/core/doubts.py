@@ -30,15 +30,14 @@ def looks_inverted(density: DensityMap) -> bool:
 
 def remarks(given: float | None, agreed: float | None) -> list[str]:
     """What to know of a result beside its map, by the resolution that was given and that on which both agree (both Å)."""
-    if agreed is None:
-        return []
-    if agreed < FINEST_HELPED:
-        return [f"Input and result agree down to {agreed:.2g} Å: so fine a map seldom gains, and its result may be blunter. "
-                "Prefer the original."]
-    if given is not None and agreed > TOO_FINE * given:
-        return [f"Input and result agree only down to {agreed:.2g} Å, not to the {given:g} Å that were given: finer detail may "
-                "be invented."]
-    return []
+    said = []
+    if agreed is not None and agreed < FINEST_HELPED:
+        said.append(f"Input and result agree down to {agreed:.2g} Å: a map so fine, or so free of noise, seldom gains, and its "
+                    "result may be blunter. Prefer the original.")
+    if agreed is not None and given is not None and agreed > TOO_FINE * given:
+        said.append(f"Input and result agree only down to {agreed:.2g} Å, not to the {given:g} Å that were given: finer detail "
+                    "may be invented.")
+    return said
 
 
 def reason_to_doubt(density: DensityMap, found: float | None, given: float | None, finest: float) -> str | None:

@@ -199,7 +199,7 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
                 header.label[n] = line.encode("ascii", "replace")[:80]
             header.nlabl = min(len(lines), 10)
         if path.suffix.lower() == ".gz":  # not by mrcfile, which would note the time, and the name beside
-            part.write_bytes(gzip.compress(part.read_bytes(), mtime=0))
+            part.write_bytes(gzip.compress(part.read_bytes(), 6, mtime=0))
 
 
 def _rotation_line(rotation: np.ndarray) -> str:

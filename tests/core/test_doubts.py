@@ -82,6 +82,8 @@ def test_a_map_that_is_too_fine_to_gain_gets_a_note(make_model):
             assert bool(notes) == noted
     notes = enhance(noise((30, 30, 30)), model, skip_empty=False, device="cpu").report.notes
     assert "agree down to 2 Å" in notes[0] and "Prefer the original" in notes[0]
+    both = enhance(noise((30, 30, 30)), model, skip_empty=False, device="cpu", resolution=1.5).report.notes
+    assert len(both) == 2 and "finer detail may be invented" in both[1]
 
 
 def test_inverted_contrast_is_doubted(make_model, make_blob):

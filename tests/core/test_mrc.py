@@ -1,6 +1,7 @@
 """Map files: read where ChimeraX would put them, written whole or not at all."""
 
 import gzip
+import sys
 
 import mrcfile
 import numpy as np
@@ -236,6 +237,15 @@ def test_rotation_that_is_none_is_said(tmp_path, array, values):
         file.header.label[0] = b"Chimera rotation: " + values
     with pytest.raises(MapError, match="gives no rotation"):
         read_mrc(tmp_path / "a.mrc")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files there have no such permissions")
+def test_a_replaced_file_keeps_its_permissions(tmp_path, array):
+    path = tmp_path / "map.mrc"
+    write_mrc(path, DensityMap(array))
+    path.chmod(0o600)
+    write_mrc(path, DensityMap(array))
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_existing_file_is_replaced_whole_or_kept(tmp_path, array, monkeypatch):
