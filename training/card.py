@@ -98,9 +98,8 @@ def verdict(outcome: dict, label: str) -> dict[str, str]:
     for name, by_protein in (("", False), ("_by_protein", True)):
         judged = bars(outcome, label, by_protein)
         missed = [text.strip() for text, _, met in judged if not met]
-        found |= {"bar_count": str(len(judged)), f"reached{name}": str(len(judged) - len(missed)),
-                  f"missed{name}": "; ".join(missed) or "none"}
-    return found
+        found |= {f"reached{name}": str(len(judged) - len(missed)), f"missed{name}": "; ".join(missed) or "none"}
+    return found | {"bar_count": str(len(judged))}
 
 
 def losers(outcome: dict, label: str) -> list[str]:

@@ -58,7 +58,7 @@ _bench: Bench  # of a process that measures maps for `--jobs`
 class Case:
     """One map with its model, on the 1 Å grid; `group` is its protein, `resolution` in Å.
 
-    `finest` is the resolution, Å, beyond which the map could hold nothing where it came from: twice its voxel size there.
+    `finest` is that of the map as it came (`DensityMap.finest`): on this grid it may seem to hold more.
     """
 
     name: str
@@ -82,7 +82,7 @@ def read_cases(data: Path, split: str | None = "validation", ids: list[str] | No
         map_file, model_file = pairs.files(data, row["id"])
         deposited = pairs.read_map(map_file)
         cases.append(Case(row["id"], row["group"], resample(deposited), read_atoms(model_file), float(row["resolution"]),
-                          2 * max(deposited.step)))
+                          deposited.finest))
     return cases
 
 

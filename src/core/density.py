@@ -71,6 +71,11 @@ class DensityMap:
         object.__setattr__(self, "rotation", np.asarray(self.rotation, dtype=float).reshape(3, 3))
 
     @property
+    def finest(self) -> float:
+        """Resolution, Å, beyond which the voxels can hold nothing: twice their largest edge (Nyquist)."""
+        return 2 * max(self.step)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Number of voxels (nz, ny, nx)."""
         nz, ny, nx = self.array.shape

@@ -30,17 +30,19 @@ def looks_inverted(density: DensityMap) -> bool:
 
 def remarks(given: float | None, agreed: float | None) -> list[str]:
     """What to know of a result beside its map, by the resolution that was given and that on which both agree (both Å)."""
+    if agreed is None:
+        return []
     said = []
-    if agreed is not None and agreed < FINEST_HELPED:
+    if agreed < FINEST_HELPED:
         said.append(f"Input and result agree down to {agreed:.2g} Å: a map so fine, or so free of noise, seldom gains, and its "
                     "result may be blunter. Prefer the original.")
-    if agreed is not None and given is not None and agreed > TOO_FINE * given:
+    if given is not None and agreed > TOO_FINE * given:
         said.append(f"Input and result agree only down to {agreed:.2g} Å, not to the {given:g} Å that were given: finer detail "
                     "may be invented.")
     return said
 
 
-def reason_to_doubt(density: DensityMap, found: float | None, given: float | None, finest: float) -> str | None:
+def reason_to_doubt(density: DensityMap, found: float | None, given: float | None) -> str | None:
     """Why a result is not to be trusted, in one sentence; None if it may be.
 
     By its map, by the resolution that was found or given, or by the finest that its voxels can hold (all Å).
@@ -52,7 +54,8 @@ def reason_to_doubt(density: DensityMap, found: float | None, given: float | Non
     if found is None or found <= COARSEST_HELPED:
         return None
     reason = (f"A map of {found:g} Å" if given else
-              f"A map with voxels of {finest / 2:.3g} Å, which hold nothing finer than {finest:.3g} Å," if found <= finest else
+              f"A map with voxels of {max(density.step):.3g} Å, which hold nothing finer than {density.finest:.3g} Å,"
+              if found <= density.finest else
               "This map, with which the result hardly agrees,")
     return (f"{reason} is coarser than the 3 to {COARSEST_HELPED:g} Å that the network was made for, or holds no molecule that "
             "it knows: the result is not to be trusted.")

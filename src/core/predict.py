@@ -148,7 +148,6 @@ def enhance(
     cutting = tiles.tiling_for(tiling, card.tile, card.margin)
     chosen, reason = choose(device)
     require_memory(density, grid)
-    finest = 2 * max(density.step)  # Å, that the input can tell of
     try:
         common = common_value(density.array)
         small = resample(replace(density, array=density.array - common) if common else density)
@@ -163,7 +162,7 @@ def enhance(
             predicted, runner = work.run(model, other, batch_size, rotations)
             runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
-        sharp, found, agreed = limit(work.array, predicted, card.blur, card.follow, resolution, finest=finest)
+        sharp, found, agreed = limit(work.array, predicted, card.blur, card.follow, resolution, finest=density.finest)
         runner.notes += remarks(resolution, agreed)
         maps = {"superem": scale.restore(sharp)}
         del sharp
@@ -188,7 +187,7 @@ def enhance(
     report = Report(
         card.name, model.sha256, where, chosen.name, reason, card.normalisation, cutting, grid, found, rotations,
         runner.batch_size, run, skipped, time.monotonic() - started, tuple(runner.notes),
-        reason_to_doubt(density, found, resolution, finest))
+        reason_to_doubt(density, found, resolution))
     return Enhanced(result, report, *expected)
 
 
