@@ -120,8 +120,8 @@ def test_the_card_says_where_to_believe_a_result(evaluated, tmp_path, capsys):
     row = next(line for line in printed.splitlines() if first.name in line)
     assert f"| {error:.2f} |" in re.sub(" +", " ", row)
     text = write(evaluated, tmp_path, "--reliability", str(tmp_path / "reliability.md"))
-    assert row in text and "Where it is to be believed" in text
-    assert "Where it is to be believed" not in write(evaluated, tmp_path)
+    assert row in text and "Where to believe it" in text
+    assert "Where to believe it" not in write(evaluated, tmp_path)
 
 
 def test_bars_are_counted_and_the_missed_ones_named(evaluated):
