@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.fft import set_workers
 
 from . import tiles
 from .density import DensityMap, MapError, check, common_value
-from .devices import Device, DeviceError, choose, instead_of
+from .devices import Device, DeviceError, choose, import_torch, instead_of
 from .doubts import reason_to_doubt, remarks
 from .memory import require_memory
 from .normalise import NORMALISATIONS
@@ -162,21 +164,23 @@ def enhance(
             predicted, runner = work.run(model, other, batch_size, rotations)
             runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
-        sharp, found, agreed = limit(work.array, predicted, card.blur, card.follow, resolution, finest=density.finest)
-        runner.notes += remarks(resolution, agreed)
-        maps = {"superem": scale.restore(sharp)}
-        del sharp
         run, skipped = work.counts
-        _tell(progress, run, run)
-        if reliability:  # by what the network drew, not by what it follows
-            drawn = limit(work.array, predicted, card.blur, resolution=found).array
-            _tell(progress, run, run)
-            maps["superem expected Q"] = expected_q(drawn, card.reliability)
-            del drawn
+        finishing = partial(_tell, progress, run, run)
+        with set_workers(import_torch().get_num_threads()):  # of the filters, as many threads as the network has
+            sharp, found, agreed = limit(work.array, predicted, card.blur, card.follow, resolution, density.finest, finishing)
+            runner.notes += remarks(resolution, agreed)
+            maps = {"superem": scale.restore(sharp)}
+            del sharp
+            finishing()
+            if reliability:  # by what the network drew, not by what it follows
+                drawn = limit(work.array, predicted, card.blur, resolution=found, tell=finishing).array
+                finishing()
+                maps["superem expected Q"] = expected_q(drawn, card.reliability)
+                del drawn
         del work, predicted
         placed = []
         for suffix, array in maps.items():
-            _tell(progress, run, run)
+            finishing()
             placed.append(_placed(array, small, density, grid, suffix))
         result, *expected = placed
         if common:

@@ -11,12 +11,12 @@ All arrays are on the 1 Å grid that a network works on: a voxel is an Å.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.fft import irfftn, rfftn
+from scipy.fft import irfftn, next_fast_len, rfftn
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 #: Input and prediction agree in a shell if their Fourier shell correlation there is at least this.
@@ -136,8 +136,8 @@ def _filtered(array: np.ndarray, sigma: float, gain: np.ndarray | None) -> np.nd
     if sigma <= 0 and gain is None:
         return array
     margin = int(np.ceil(max(4 * sigma, 0 if gain is None else REACH)))
-    shape = tuple(n + 2 * margin for n in array.shape)
-    spectrum = rfftn(np.pad(array, margin))
+    shape = tuple(next_fast_len(n + 2 * margin, real=True) for n in array.shape)
+    spectrum = rfftn(np.pad(array, [(margin, size - n - margin) for n, size in zip(array.shape, shape, strict=True)]))
     frequencies = _frequencies(shape)
     for frequency in frequencies:  # a Gaussian is one along each axis
         spectrum *= np.exp(-2 * (np.pi * sigma * frequency) ** 2)
@@ -169,7 +169,7 @@ class Limited(NamedTuple):
 
 def limit(
     lr: np.ndarray, sr: np.ndarray, table: Sequence[Sequence[float]], follow: float = 0.0, resolution: float | None = None,
-    finest: float = 0.0,
+    finest: float = 0.0, tell: Callable[[], None] = lambda: None,
 ) -> Limited:
     """Blur a prediction by a card's table, and let its molecule's low frequencies follow the input's as the card asks.
 
@@ -187,17 +187,22 @@ def limit(
         Of the input, Å; found by `Shells.agreement` of the molecule if it is not given, `COARSEST` if there is none.
     finest
         Resolution, Å, beyond which the input cannot tell anything, though it may seem to agree: twice its own voxel size.
+    tell
+        Called between the steps, each of which takes seconds for a large map; what it raises ends the work.
     """
     if not table and not follow:
         return Limited(sr, None, None)
     mask = molecule(sr)
+    tell()
     shells = Shells.of(lr, sr, mask) if mask is not None and (follow or not resolution) else None
     agreed = max(shells.agreement(), finest) if shells else None
     found = (resolution or agreed or COARSEST) if table else None
     sigma = blur_for(found, table) if found else 0.0
+    tell()
     inside = _filtered(sr, sigma, shells.gain(follow, sigma) if shells and follow else None)
     if mask is None:
         return Limited(inside, found, agreed)
+    tell()
     around = blur(sr, blur_for(COARSEST, table))
     mask *= inside - around
     mask += around

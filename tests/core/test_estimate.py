@@ -37,6 +37,19 @@ def test_time_and_tiles(make_model):
     assert 0.5 < found.seconds / (0.02 * 4 * found.tiles) < 4
 
 
+def test_time_after_the_network_counts(make_model):
+    """Where a GPU is quick, filters and grids of a large map take longer than the network."""
+    class Instant(torch.nn.Module):
+        def forward(self, x):
+            return x
+
+    model = make_model(Instant(), blur=[[2.0, 0.5], [20.0, 0.5]], follow=0.5)
+    array = np.zeros((150, 150, 150), np.float32)
+    array[50:100, 50:100, 50:100] = np.random.default_rng(0).random((50, 50, 50))
+    seconds = enhance(DensityMap(array), model, device="cpu").report.seconds
+    assert 0.2 < estimate(outline(150), model, device="cpu").seconds / seconds < 5
+
+
 def test_tiles_of_a_map_that_is_not_resampled(make_model):
     """Whose voxels do not lie at whole Å: the grid that it is worked on is its own."""
     density = DensityMap(np.random.default_rng(0).normal(size=(60, 60, 60)), (0.37, 0.5, 0.5))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
+from scipy import fft, ndimage
 from superem.core import devices, memory, predict
 from superem.core.density import DensityMap, MapError
 from superem.core.normalise import NORMALISATIONS
@@ -163,12 +163,26 @@ def test_cancel_is_heard_after_the_last_tile(make_model):
     enhance(noise((40, 40, 40)), model, skip_empty=False, device="cpu", reliability=True, grid="input",
             progress=lambda *tick: told.append(tick))
     late = [tick for tick in told if tick[0] == tick[1]]
-    assert len(late) == 5  # the last tile, the filters, the filters for reliability, and two maps to be put on the input's grid
+    assert len(late) == 11  # the last tile, four times in the filters, as often for reliability, two maps to be put on a grid
     for most in range(len(late)):
         heard = iter(range(most))
         with pytest.raises(Cancelled):
             enhance(noise((40, 40, 40)), model, skip_empty=False, device="cpu", reliability=True, grid="input",
                     progress=lambda done, total, heard=heard: done < total or next(heard, None) is not None)
+
+
+def test_filters_have_as_many_threads_as_the_network(make_model, monkeypatch):
+    found, limit = [], predict.limit
+
+    def watched(*args, **options):
+        found.append(fft.get_workers())
+        return limit(*args, **options)
+
+    monkeypatch.setattr(predict, "limit", watched)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    model = make_model(blur=[[2.0, 0.2]], reliability=[[0.0, 0.0], [1.0, 1.0]])
+    enhance(noise((20, 20, 20)), model, device="cpu", reliability=True)
+    assert found == [3, 3]
 
 
 def test_a_prediction_is_no_sharper_than_its_input_allows(make_model):
