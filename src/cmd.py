@@ -211,7 +211,7 @@ superem_desc = CmdDesc(
         ("hide_maps", BoolArg),
         ("block", BoolArg),
     ],
-    synopsis="Make a super-resolved map of a cryo-EM map",
+    synopsis="Make a super-resolved map from a cryo-EM map",
 )
 superem_models_desc = CmdDesc(synopsis="List the networks that superem can use")
 superem_cancel_desc = CmdDesc(synopsis="Stop superem's running and waiting jobs")
