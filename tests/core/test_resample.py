@@ -47,16 +47,16 @@ def test_blob_stays_where_it_is_on_a_turned_grid(make_blob, centre_of_mass, cent
 
 
 @settings(max_examples=50, deadline=None)
-@given(shape=st.tuples(*[st.integers(2, 12)] * 3), step=steps, origin=origins)
-def test_the_new_grid_covers_the_old_one_at_whole_steps(shape, step, origin):
-    assume(any(abs(s - 1) >= 1e-3 for s in step))  # else it stays as it is
+@given(shape=st.tuples(*[st.integers(2, 12)] * 3), step=steps, origin=origins, new=st.sampled_from([1.0, 0.7, 1.7]))
+def test_the_new_grid_covers_the_old_one_at_whole_steps(shape, step, origin, new):
+    assume(any(abs(s / new - 1) >= 1e-3 for s in step))  # else it stays as it is
     density = DensityMap(np.ones(shape), origin, step)
-    fine = resample(density)
-    assert (fine.shape, fine.origin) == grid_shape_origin(density, 1.0)
+    fine = resample(density, new)
+    assert (fine.shape, fine.origin) == grid_shape_origin(density, new) and fine.step == (new, new, new)
     for corner in ((0, 0, 0), np.array(shape[::-1]) - 1):
         index = fine.indices(density.positions(corner))
         assert np.all(index > -1e-3) and np.all(index < np.array(fine.shape[::-1]) - 1 + 1e-3)
-    assert np.abs(np.rint(fine.origin) - fine.origin).max() < 1e-6
+    assert np.abs(np.rint(np.divide(fine.origin, new)) - np.divide(fine.origin, new)).max() < 1e-6
     assert np.abs(fine.array - 1).max() < 1e-5  # flat density stays flat, to the border
 
 
@@ -68,10 +68,17 @@ def test_a_map_of_the_wanted_step_is_returned_unchanged(step):
     assert grid_shape_origin(density) == (density.shape, density.origin)
 
 
-def test_no_drift_over_a_long_box(make_blob):
-    """Voxels of 1.002 Å are 0.8 Å off after 400: they must be resampled, not taken for 1 Å."""
+def test_a_map_of_another_wanted_step_is_returned_unchanged():
+    for step, wanted in ((1.3, 1.3), (2.0, 0.5)):
+        density = DensityMap(np.ones((5, 6, 7)), step=(step,) * 3)
+        assert (resample(density, wanted) is density) == (step == wanted)
+
+
+@pytest.mark.parametrize("step", [1.002, 0.998])
+def test_no_drift_over_a_long_box(make_blob, step):
+    """Voxels of 1.002 or 0.998 Å are 0.8 Å off after 400: they must be resampled, not taken for 1 Å."""
     centre = np.array([395.0, 8, 8])
-    density = make_blob((17, 17, 410), (0, 0, 0), (1.002, 1, 1), centre)
+    density = make_blob((17, 17, 410), (0, 0, 0), (step, 1, 1), centre)
     fine = resample(density)
     k, j, i = np.unravel_index(fine.array.argmax(), fine.shape)
     assert np.abs(fine.positions((i, j, k)) - centre).max() < 1e-6
@@ -85,6 +92,14 @@ def test_crops_of_one_map_come_out_on_the_same_points():
     i, j, k = np.rint(a.indices(b.origin)).astype(int)
     inner = (slice(14, -1),) * 3  # the crop's border has other neighbours
     assert np.allclose(a.array[k:, j:, i:][inner], b.array[inner], atol=1e-5)
+
+
+def test_voxels_on_points_of_the_new_grid_keep_their_values():
+    """Also the outermost ones: every second voxel of 1.5 Å lies on every third point of 1 Å."""
+    array = np.random.default_rng(3).normal(size=(13, 11, 9)).astype(np.float32)
+    fine = resample(DensityMap(array, step=(1.5, 1.5, 1.5)))
+    assert fine.shape == (19, 16, 13)
+    assert np.allclose(fine.array[::3, ::3, ::3], array[::2, ::2, ::2], atol=1e-5)
 
 
 @pytest.mark.parametrize("voxel, resolution, least", [(1.3, 3.0, 0.92), (1.3, 4.0, 0.99), (1.5, 3.5, 0.95)])
@@ -117,4 +132,5 @@ def test_an_empty_border_stays_empty():
 def test_outside_of_the_map_there_is_nothing():
     density = DensityMap(np.ones((5, 5, 5)))
     far = resample_onto(density, DensityMap(np.ones((3, 3, 20)), (0, 1, 1), (1, 1, 1)))
+    assert far.shape == (3, 3, 20)
     assert np.allclose(far.array[..., :5], 1) and np.all(far.array[..., 7:] == 0)
