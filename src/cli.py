@@ -69,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=_positive, metavar="N", help="tiles at once (default: what suits the device)")
     add("--grid", choices=predict.GRIDS, default="1A", help="grid of the output: 1 Å voxels or the input's (default: 1A)")
     add("--resolution", type=float, metavar="Å", help="decides how sharp the output may be (best left out: found from the map)")
-    add("--reliability", type=Path, metavar="Q.mrc", help="write a map of the Q-score to expect where, too")
+    add("--reliability", type=Path, metavar="Q.mrc", help="also write a map of the Q-score to expect at each place")
     add("--no-skip", action="store_true", help="run the network on empty tiles too")
-    add("--voxel-size", type=float, metavar="Å", help="voxel size of the input, in place of its header's")
+    add("--voxel-size", type=float, metavar="Å", help="voxel size of the input, instead of the one in its header")
     add("--level", type=float, help="contour level of the input, to be matched (default: ChimeraX's for a new map)")
     add("--json", type=Path, metavar="REPORT.json", help="write settings, versions and checksums here")
     add("--overwrite", action="store_true", help="replace files that exist")
@@ -136,7 +136,7 @@ def _require_space(paths: Sequence[Path], size: int) -> None:
         need = size * sum(_folder(other).stat().st_dev == device for other in paths)
         if 0 < disk.total and disk.free < need:  # some network folders tell nothing
             raise MapError(f"{path} cannot be written: {need / 1e6:,.0f} MB are needed, but {disk.free / 1e6:,.0f} MB are free "
-                           f"in {folder}; free some, or choose another folder.")
+                           f"in {folder}; free some space, or choose another folder.")
 
 
 def _keep_to_processors() -> None:
@@ -211,7 +211,7 @@ def _write(path: Path, write: Callable[[Path], None]) -> Path | None:
             continue
         print(f"superem: {reason}; it is kept as {kept / path.name}.", file=sys.stderr)
         return kept / path.name
-    print(f"superem: {reason}, and nowhere else could it be kept.", file=sys.stderr)
+    print(f"superem: {reason}, and it could not be kept anywhere else.", file=sys.stderr)
     return None
 
 

@@ -59,11 +59,11 @@ def superem(
     Volume, or a list of them for several maps; None where the work goes on in the background.
     """
     if not volumes:
-        raise UserError("superem needs a map: open one, and name it by its number, as in 'superem #1'.")
+        raise UserError("superem needs a map: open one, and specify it by number, as in 'superem #1'.")
     volumes = _densities(session, volumes)
     if model_id is not None:
         if len(volumes) > 1:
-            raise UserError("modelId names one model, but several maps were given.")
+            raise UserError("modelId specifies one model, but several maps were given.")
         if session.models.have_id(model_id):
             raise UserError(f"Model #{'.'.join(map(str, model_id))} exists already; choose another modelId.")
     try:  # now, not once the job's turn has come
@@ -77,7 +77,7 @@ def superem(
     given = int(rotations) if rotations and int(rotations) != card.rotations else None  # the model's own number is no change
     settings = Settings(device, model, tiling, given, batch_size, grid, resolution, reliability)
     for volume in filter(is_result, volumes):
-        session.logger.warning(f"{label(volume)} is itself a super-resolved map, an estimate; "
+        session.logger.warning(f"{label(volume)} is itself a super-resolved map, and so an estimate; "
                                "run superem on the original.")
     requests = [Request(v, settings, step, _part(v, subregion), model_id, hide_maps) for v in volumes]
     if block is None:
@@ -95,9 +95,9 @@ def _densities(session: Any, volumes: list[Any]) -> list[Any]:
     others = [volume for volume in volumes if is_expected_q(volume)]
     if not others:
         return volumes
-    left_out = f"{', '.join(map(label, others))}: the Q-score to expect, no density"
+    left_out = f"{', '.join(map(label, others))}: the Q-score to expect, not density"
     if len(others) == len(volumes):
-        raise UserError(f"{left_out}; name the map that superem is to work on.")
+        raise UserError(f"{left_out}; specify the map that superem should work on.")
     session.logger.info(f"{left_out}; left out.")
     return [volume for volume in volumes if volume not in others]
 
@@ -164,9 +164,9 @@ class NumberedMapsArg(MapsArg):
             maps, logged, rest = super().parse(text, session)
             models, *_ = ModelsArg.parse(text, session)
         except AnnotationError as error:
-            raise AnnotationError("Name maps by their numbers, as in 'superem #1' or 'superem #1,3'", error.offset) from error
+            raise AnnotationError("Specify maps by number, as in 'superem #1' or 'superem #1,3'", error.offset) from error
         if models and not maps:
-            raise UserError(f"{logged} is no map; superem needs one that is open, named by its number, as in 'superem #1'.")
+            raise UserError(f"{logged} is not a map; superem needs an open map, specified by number, as in 'superem #1'.")
         return maps, logged, rest
 
 

@@ -92,7 +92,7 @@ def _removed(_name: str, models: list[Any]) -> None:
     left = [q for q in expected if any(_belongs(q, result) for result in results)
             and not (q.display or id(q) in painting or any(_belongs(q, other) for other in others))]
     if left:
-        session.logger.info(f"{', '.join(map(label, left))}: closed, as the map that it belongs to was.")
+        session.logger.info(f"{', '.join(map(label, left))}: closed along with the map that it belongs to.")
         session.models.close(left)
     if left and len(left) == len(expected) and session.ui.is_gui:
         from chimerax.color_key.model import get_model

@@ -78,8 +78,8 @@ class Queue:
     def _saved(self, *_trigger: Any) -> None:
         if self._jobs:
             names = ", ".join(job.name for job in self._jobs)
-            self.session.logger.warning(f"The session file will not hold what superem is still to make: of {names}. "
-                                        "Save it again when that is done.")
+            self.session.logger.warning(f"The session file will not hold the maps that superem has yet to make from {names}. "
+                                        "Save it again when they are made.")
 
     def _start_next(self) -> None:
         if self._jobs and self._jobs[0].state == "pending":
@@ -196,7 +196,7 @@ class Job(Task):
         elif isinstance(outcome, USER_ERRORS):
             self._fail(str(outcome))
         elif isinstance(outcome, BaseException):
-            self._fail(f"superem stopped at an unexpected error: {_words(outcome)}", outcome)
+            self._fail(f"superem stopped because of an unexpected error: {_words(outcome)}", outcome)
         else:
             self._show(density, outcome)
 
@@ -210,7 +210,7 @@ class Job(Task):
         self.result, self.lines, self.report = made.result, made.lines, enhanced.report
         if self._values_changed:
             self.session.logger.warning(
-                f"{self.name} was changed while superem ran; the result is of its values before.")
+                f"{self.name} was changed while superem ran; the result is that of its earlier values.")
         self._queue._made(made)
         self._end("finished")
 

@@ -117,7 +117,7 @@ def read(request: Request) -> tuple[DensityMap, DensityMap]:
 def announce(session: Any) -> None:
     """Say where the time goes when PyTorch is loaded for the first time."""
     if "torch" not in sys.modules:
-        session.logger.info("superem loads PyTorch, which takes a moment the first time in a session.")
+        session.logger.info("superem is loading PyTorch, which takes a moment the first time in a session.")
         session.logger.status("superem: loading PyTorch …")
 
 

@@ -74,7 +74,7 @@ class SuperEMTool(ToolInstance):
         self.form = ChoicesForm(self.session, choices, settings.advanced)
         self.estimate = Note()
         self.run_button = QPushButton("&Run")
-        self.run_button.setToolTip("Make the super-resolved map; the window stays alive meanwhile")
+        self.run_button.setToolTip("Make the super-resolved map in the background; you can use ChimeraX meanwhile")
         self.run_button.clicked.connect(lambda *_: self.run())
         self.help_button = QPushButton("He&lp")
         self.help_button.clicked.connect(lambda *_: self.display_help())

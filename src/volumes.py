@@ -69,7 +69,7 @@ def check_kind(volume: Any) -> None:
     if volume.deleted:
         raise MapError("The map has been closed.")
     name, data = label(volume), volume.data
-    advice = f"superem needs a single cryo-EM map; 'volume copy #{volume.id_string}' makes one of it."
+    advice = f"superem needs a single cryo-EM map; 'volume copy #{volume.id_string}' makes one from it."
     if getattr(volume, "series", None) is not None or data.time is not None:
         raise MapError(f"{name} is one map of a series; {advice}")
     if data.channel is not None or volume.other_channels():

@@ -35,7 +35,7 @@ def remarks(given: float | None, agreed: float | None) -> list[str]:
     said = []
     if agreed < FINEST_HELPED:
         said.append(f"Input and result agree down to {agreed:.2g} Å: a map so fine, or so free of noise, seldom gains, and its "
-                    "result may be blunter. Prefer the original.")
+                    "result may be less sharp. Prefer the original.")
     if given is not None and agreed > TOO_FINE * given:
         said.append(f"Input and result agree only down to {agreed:.2g} Å, not to the {given:g} Å that were given: finer detail "
                     "may be invented.")
@@ -48,14 +48,15 @@ def reason_to_doubt(density: DensityMap, found: float | None, given: float | Non
     By its map, by the resolution that was found or given, or by the finest that its voxels can hold (all Å).
     """
     if looks_like_mask(density):
-        return f"{density.name} looks like a mask, not like density: most of its high voxels have one value."
+        return f"{density.name} looks like a mask, not like density: most of its high voxels have the same value."
     if looks_inverted(density):
-        return f"{density.name} looks inverted in contrast: its extremes are its lowest values; if so, multiply it by -1 first."
+        return (f"{density.name} looks inverted in contrast: its most extreme values are its lowest; if it is inverted, "
+                "multiply it by -1 first.")
     if found is None or found <= COARSEST_HELPED:
         return None
     reason = (f"A map of {found:g} Å" if given else
               f"A map with voxels of {max(density.step):.3g} Å, which hold nothing finer than {density.finest:.3g} Å,"
               if found <= density.finest else
               "This map, with which the result hardly agrees,")
-    return (f"{reason} is coarser than the 3 to {COARSEST_HELPED:g} Å that the network was made for, or holds no molecule that "
-            "it knows: the result is not to be trusted.")
+    return (f"{reason} is coarser than the 3 to {COARSEST_HELPED:g} Å that the network was made for, or contains no molecule "
+            "that the network knows: the result is not to be trusted.")

@@ -11,8 +11,8 @@ from ..core import predict, tiles
 #: The values that the panel offers for each choice, with what it says of them.
 TILINGS = dict(zip(tiles.PRESETS, ("Normal", "Fast: less overlap", "Paper: 25 Å tiles, stride 4, slow"), strict=True))
 REGIONS = {"all": "Whole map", "shown": "What is shown"}
-GRIDS = dict(zip(predict.GRIDS, ("1 Å", "As the input"), strict=True))
-ROTATIONS = {"": "As the model asks", **{str(n): str(n) for n in predict.ROTATION_COUNTS}}
+GRIDS = dict(zip(predict.GRIDS, ("1 Å", "Same as input"), strict=True))
+ROTATIONS = {"": "Model's default", **{str(n): str(n) for n in predict.ROTATION_COUNTS}}
 ROTATIONS[str(predict.ROTATION_COUNTS[-1])] += ": all there are"
 
 

@@ -33,7 +33,7 @@ class CompareBox(QGroupBox):
         self.before, self.after = (
             ModelMenuButton(session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_NONE,
                             no_value_button_text="No map chosen", item_text_func=short_label) for _ in range(2))
-        self.flip = self._button("Fli&p", "Show the one of both maps that is hidden, in place of the other", self._flip)
+        self.flip = self._button("Fli&p", "Show whichever of the two maps is hidden, and hide the other", self._flip)
         self.beside = self._button("Side &by side", "Move the maps apart; dragging turns both alike", self._beside)
         self.beside.setCheckable(True)
         self.save = self._button("&Save SR map …", "Write the super-resolved map to an MRC file", self._save)

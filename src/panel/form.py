@@ -58,12 +58,12 @@ class ChoicesForm(QWidget):
             session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_FIRST_DISPLAYED,
             no_value_button_text="No map open", item_text_func=short_label)
         self.map_menu.value_changed.connect(self.changed)
-        self._device = self._combo({"auto": "Automatic: the best there is"}, "Where the network runs")
+        self._device = self._combo({"auto": "Automatic: the best device"}, "Where the network runs")
         self._model = self._combo({}, "The network and its weights")
         self._model.activated.connect(self._model_chosen)
         self._summary = Note()
         self._tiling = self._combo(TILINGS, "How the map is cut into overlapping tiles")
-        self._subregion = self._combo(REGIONS, "The part of the map that is worked on")
+        self._subregion = self._combo(REGIONS, "The part of the map to work on")
         self._grid = self._combo(GRIDS, "The grid of the super-resolved map")
         for text, field in (("&Map", self.map_menu), ("&Device", self._device), ("M&odel", self._model)):
             form.addRow(text, field)
@@ -96,7 +96,7 @@ class ChoicesForm(QWidget):
         self._batch = QSpinBox()
         self._batch.setRange(0, LARGEST_BATCH)
         self._batch.setSpecialValueText("Automatic")
-        self._batch.setToolTip("Tiles that are predicted at once; halved when memory runs out")
+        self._batch.setToolTip("How many tiles to predict at once; halved if memory runs out")
         self._batch.valueChanged.connect(self.changed)
         self._resolution = QDoubleSpinBox()
         self._resolution.setRange(RESOLUTIONS[0] - 0.1, RESOLUTIONS[1])  # the least value is the special one

@@ -13,7 +13,7 @@ from ..meter import status_text
 from .form import Note, column
 
 STAGES = {
-    "waiting": "waits for the jobs before it",
+    "waiting": "waiting for the jobs before it",
     "loading": "loading PyTorch and the model …",
     "showing": "contouring the result …",
 }

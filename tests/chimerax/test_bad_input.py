@@ -29,7 +29,7 @@ def test_no_map(refused, session):
     from chimerax.core.models import Model
 
     session.models.add([Model("not a map", session)])
-    assert "#1 is no map" in refused("superem #1")
+    assert "#1 is not a map" in refused("superem #1")
 
 
 def test_nothing_open(refused):

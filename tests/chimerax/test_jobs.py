@@ -154,7 +154,7 @@ def test_session_that_is_saved_while_jobs_run(session, volume, submit, gate, tmp
     wait(session, lambda: running(jobs[0]))
     save(session, str(tmp_path / "half.cxs"))
     assert session.log.text("warning").count("The session file will not hold") == 1
-    assert "of blobs #1, other #2." in session.log.text("warning")
+    assert "from blobs #1, other #2." in session.log.text("warning")
     gate.set()
     wait(session, lambda: jobs[1].state == "finished")
     session.log.lines.clear()

@@ -46,7 +46,7 @@ def test_a_file_of_the_command_line(run, session, weights, tmp_path, kind):
         run(f"superem #1 model {weights}")
         assert warned(session)
     else:
-        with pytest.raises(UserError, match="any.mrc #1: the Q-score to expect, no density"):
+        with pytest.raises(UserError, match="any.mrc #1: the Q-score to expect, not density"):
             run(f"superem #1 model {weights}")
 
 
@@ -95,8 +95,8 @@ def test_range_of_numbers_with_expected_q(run, session, volume, weights):
     expected, = (m for m in session.models.list() if m.name == name)
     assert expected.id == (3,)
     made = run(f"superem #1-3 model {weights}")
-    assert len(made) == 2 and f"{name} #3: the Q-score to expect, no density; left out." in session.log.text("note")
-    with pytest.raises(UserError, match="name the map that superem is to work on"):
+    assert len(made) == 2 and f"{name} #3: the Q-score to expect, not density; left out." in session.log.text("note")
+    with pytest.raises(UserError, match="specify the map that superem should work on"):
         run(f"superem #3 model {weights}")
 
 

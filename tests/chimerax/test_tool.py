@@ -212,7 +212,7 @@ def test_waiting_jobs_are_seen(tool, volume):
     tool.run_button.click()
     rows = tool.jobs.findChildren(QPushButton)
     assert len(rows) == len(jobs(tool.session)) == 2
-    assert "waits" in tool.jobs.findChildren(type(tool.report))[1].text()
+    assert "waiting for" in tool.jobs.findChildren(type(tool.report))[1].text()
     rows[1].click()
     assert len(jobs(tool.session)) == 1
     assert wait(tool.session, lambda: not jobs(tool.session))
