@@ -197,6 +197,8 @@ def test_a_prediction_is_no_sharper_than_its_input_allows(make_model):
     found = enhance(density, model, skip_empty=False, device="cpu")
     assert found.report.resolution == 2.0  # an identity agrees with its input in all shells
     assert np.abs(found.density.array - density.array).max() < 1e-4
+    for least_or_most in predict.RESOLUTIONS:
+        assert enhance(density, model, device="cpu", resolution=least_or_most).report.resolution == least_or_most
     with pytest.raises(MapError, match="not between 1 and 30"):
         enhance(density, model, device="cpu", resolution=0.1)
 
@@ -289,7 +291,8 @@ def test_report_says_it_in_one_line(make_model):
     line = report.summary()
     assert "Model test on CPU" in line and f"{report.tiles_run} of {report.tiles_run} tiles" in line and "\n" not in line
     assert "skipped" not in line
-    assert "run, 2 empty ones skipped (" in dataclasses.replace(report, tiles_skipped=2).summary()
+    line = dataclasses.replace(report, tiles_run=12, tiles_skipped=4).summary()
+    assert "12 of 16 tiles run, 4 empty ones skipped (25 %)" in line
 
 
 def test_a_map_in_which_nothing_stands_out_is_run_whole(make_model):
