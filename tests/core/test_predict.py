@@ -220,6 +220,9 @@ def test_reliability_is_that_of_the_map_as_it_is_returned(make_model):
     sharp, blurred = (enhance(density, make_model(blur=blur, reliability=table), skip_empty=False, device="cpu",
                               reliability=True).reliability.array.mean() for blur in ([], [[2.0, 2.0], [20.0, 2.0]]))
     assert blurred < 0.9 * sharp
+    fine, coarse = (enhance(density, make_model(blur=[[2.0, 0.0], [8.0, 2.0]], reliability=table), skip_empty=False, device="cpu",
+                            resolution=resolution, reliability=True).reliability.array.mean() for resolution in (2.0, 8.0))
+    assert (fine, coarse) == pytest.approx((sharp, blurred), rel=1e-3)  # by the resolution that was given
 
 
 def test_cancel_is_heard_between_two_layers(make_model):
@@ -262,6 +265,16 @@ def test_map_that_cannot_fit_is_refused_before_it_is_tried(make_model, monkeypat
     density = noise((50, 50, 50), step=(20, 20, 20))
     with pytest.raises(MapError, match="981 x 981 x 981 voxels at 1 Å and needs about 28.1 GB of memory, but 8.0 GB"):
         enhance(density, make_model(), device="cpu")
+
+
+@pytest.mark.parametrize("step", ["resample", "limit", "resample_onto"])
+def test_memory_that_runs_out_beside_the_network_is_said(make_model, monkeypatch, step):
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(predict, step, full)
+    with pytest.raises(MapError, match="emd_1.map does not fit in memory; choose a part of it"):
+        enhance(noise((9, 9, 9), name="emd_1.map"), make_model(), grid="input", device="cpu")
 
 
 def test_network_that_gives_no_numbers(make_model):
