@@ -44,6 +44,8 @@ PAPER = (100, 201_552, 25**3)
 FIGURES = (("q", "Q-score", 3, 1), ("cc_mask", "CC_mask", 3, 1), ("cc_box", "CC_box", 3, 1),
            ("cube_mean", "cubes about the mean", 3, 1), ("d_fsc05", "FSC = 0.5, Å", 2, -1),
            ("fsc05", "FSC = 0.5 (one mask), Å", 2, -1), ("d_model", "d_model, Å", 1, -1))
+#: Two of the validation maps.
+SAME_RECONSTRUCTION = ("EMD-1461", "Gorgon_vp6")
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -85,11 +87,13 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def repeated(groups: list[str], maps: int) -> str:
-    """A sentence on proteins of which there are several maps."""
-    times = Counter(groups)
-    return " ".join(f"{count(n).capitalize()} of the {count(maps)} maps are of one protein, {group}."
-                    for group, n in times.items() if n > 1)
+def repeated(groups: list[str], names: list[str]) -> str:
+    """Sentences on proteins, and on a reconstruction, of which there are several maps."""
+    said = [f"{count(n).capitalize()} of the {count(len(names))} maps are of one protein, {group}."
+            for group, n in Counter(groups).items() if n > 1]
+    if set(SAME_RECONSTRUCTION) <= set(names):
+        said.append(f"Two of these, {' and '.join(SAME_RECONSTRUCTION)}, are most likely of one reconstruction.")
+    return " ".join(said)
 
 
 def verdict(outcome: dict, label: str) -> dict[str, str]:
@@ -144,7 +148,7 @@ def facts(outcome: dict, model: Model) -> dict[str, str]:
         "trained": trained(card.training), "compute": compute(card.training),
         "data": fill("network.md", lists, "lists").strip() if data == SHIPPED_DATA else data, "maps": count(len(names)),
         "proteins": count(len(set(groups))) + (" proteins" if len(set(groups)) > 1 else " protein"),
-        "repeated": repeated(groups, len(names)), "command": outcome["command"],
+        "repeated": repeated(groups, names), "command": outcome["command"],
         "means": summary_table(outcome), "gains": gain_table(outcome), "bars": reach_table(outcome),
         "groups": "\n\n".join(group_tables(outcome)), "controls": "\n\n".join(controls) or "The controls were not run.",
     } | verdict(outcome, card.name)

@@ -104,9 +104,9 @@ def most_invented(result: Result) -> tuple[tuple[int, int, int], float, float, f
 
     Returns
     -------
-    voxel (zyx), the input's and the result's density there (network units), distance to the nearest atom (Å, at most 12).
+    voxel (zyx), the input's and the result's density there (network units), distance to the nearest atom (Å).
     """
-    distance = np.minimum(distance_to_atoms(result.case.density, result.reference.atoms.xyz, 12.0), 12.0)
+    distance = distance_to_atoms(result.case.density, result.reference.atoms.xyz, np.inf)
     before, after = result.units(result.case.density.array), result.units(result.after.array)
     excess = np.where(distance >= FAR, after - np.maximum(before, 0), -np.inf)
     voxel = tuple(int(n) for n in np.unravel_index(int(excess.argmax()), excess.shape))

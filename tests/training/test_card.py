@@ -61,7 +61,15 @@ def test_a_card_of_other_data_says_so(evaluated, tmp_path):
     text = (tmp_path / "ours.md").read_text()
     assert "- **Data**: twelve maps of our ribosomes. The validation maps" in text
     assert "On two maps of one protein that" in text and "Two of the two maps are of one protein, ribosome." in text
-    assert "small − input: 1 protein |" in text
+    assert "small − input: 1 protein |" in text and "one reconstruction" not in text
+
+
+def test_maps_of_one_protein_and_of_one_reconstruction_are_named():
+    names = ["EMD-1461", "6spe_r", "Gorgon_vp6"]
+    assert card.repeated(["VP6", "6spe_r", "VP6"], names) == (
+        "Two of the three maps are of one protein, VP6. Two of these, EMD-1461 and Gorgon_vp6, are most likely of one "
+        "reconstruction.")
+    assert card.repeated(["VP6", "6spe_r"], names[:2]) == ""
 
 
 def test_an_evaluation_without_proteins_is_refused(evaluated, tmp_path):
