@@ -33,6 +33,17 @@ def test_weights_sum_to_one_everywhere_and_to_zero_in_margins(shape, tiling):
     assert max(plan.size) <= tiling.size
 
 
+def test_tapered_tiles_fade_into_their_neighbours():
+    """What is predicted near a tile's margin, which is the worst known, counts least: no seam where tiles disagree."""
+    plan = tiles.plan((8, 8, 100), Tiling(48, 28, 4))
+    first, second = plan.windows[2][:2]
+    overlap = plan.size[2] - 2 * 4 - (plan.starts[2][1] - plan.starts[2][0])
+    rise, fall = second[4 : 4 + overlap], first[-4 - overlap : -4]
+    assert overlap == 12 and np.allclose(first[4 : -4 - overlap], 1)
+    for window in (rise, fall[::-1]):
+        assert np.all(np.diff(window) > 0) and 0 < window[0] < 0.01 and window[5] < 0.5 < window[6]
+
+
 @settings(max_examples=40, deadline=None)
 @given(shape=shapes, tiling=tilings(), seed=st.integers(0, 99), mirror=st.booleans())
 def test_cut_and_blended_tiles_give_the_map_back(shape, tiling, seed, mirror):
@@ -94,6 +105,8 @@ def test_paper_tiling_is_the_paper_s():
     plan = tiles.plan((33, 33, 33), tiles.tiling_for("paper", 64, 8))
     assert plan.size == (25, 25, 25) and len(plan) == 27
     assert [list(s) for s in plan.starts] == [[0, 4, 8]] * 3
+    plan = tiles.plan((34, 26, 20), tiles.PAPER)  # which such tiles do not cover evenly: they stay as they are
+    assert plan.size == (25, 25, 25) and [list(s) for s in plan.starts] == [[0, 4, 8, 12], [0, 4], [0]]
 
 
 def test_presets_follow_the_model_s_tile_and_margin():
