@@ -1,6 +1,7 @@
 """Map files: read where ChimeraX would put them, written whole or not at all."""
 
 import gzip
+import os
 import sys
 
 import mrcfile
@@ -34,18 +35,18 @@ def write(path, array, voxel=1.5, **fields):
 
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.uint16, np.float16, np.float32])
 def test_modes(tmp_path, kind):
-    array = np.arange(120).reshape(4, 5, 6).astype(kind)
+    array = (np.arange(120) - (0 if kind is np.uint16 else 60)).reshape(4, 5, 6).astype(kind)
     density = read_mrc(write(tmp_path / "a.mrc", array))
     assert density.array.dtype == np.float32 and np.array_equal(density.array, array.astype(np.float32))
     assert density.step == (1.5, 1.5, 1.5) and density.name == "a.mrc"
 
 
-def test_unsigned_bytes_of_imod(tmp_path):
+@pytest.mark.parametrize("stamp, value", [(b"IMOD\0\0\0\0", 255), (b"IMOD\6\0\0\0", 255), (b"IMOD\7\0\0\0", -1), (bytes(8), -1)])
+def test_unsigned_bytes_of_imod(tmp_path, stamp, value):
+    """They are unsigned where IMOD's stamp stands in the header, and the first of the flags after it does not say otherwise."""
     array = np.full((4, 5, 6), -1, np.int8)
-    extra = bytearray(84)
-    extra[40:48] = np.array([mrc.IMOD_STAMP, 0], "<i4").tobytes()
-    path = write(tmp_path / "a.mrc", array, extra2=np.void(bytes(extra)))
-    assert np.all(read_mrc(path).array == 255)
+    path = write(tmp_path / "a.mrc", array, extra2=np.void(bytes(40) + stamp + bytes(36)))
+    assert np.all(read_mrc(path).array == value)
 
 
 def test_big_endian(tmp_path, array):
@@ -92,6 +93,7 @@ def test_axes_that_are_not_set_are_xyz(tmp_path, array):
     ("a.mrc.gz", (7, 8, 9), (1, 2, 3), (7, 8, 9)),
     ("a.map", (7, 8, 9), (1, 2, 3), (1.5, 3, 4.5)),  # CCP4 files have no ORIGIN
     ("a.ccp4", (7, 8, 9), (0, 0, 0), (0, 0, 0)),
+    ("a", (7, 8, 9), (1, 2, 3), (7, 8, 9)),
     ("a.mrc", (3e9, 0, 0), (1, 2, 3), (1.5, 3, 4.5)),  # rubbish
     ("a.mrc", (np.nan, 0, 0), (1, 2, 3), (1.5, 3, 4.5)),
     ("a.mrc", (0, 0, 0), (10**9, 2, 3), (0, 0, 0)),
@@ -263,6 +265,13 @@ def test_an_existing_file_is_replaced_whole_or_kept(tmp_path, array, monkeypatch
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.mrc"]
     write_mrc(path, DensityMap(array + 1))
     assert np.allclose(read_mrc(path).array, array + 1)
+
+
+def test_what_a_killed_run_left_is_not_in_the_way(tmp_path, array):
+    """In a container the next one may well have its number."""
+    (tmp_path / f".a.mrc.{os.getpid()}.part").write_bytes(b"half")
+    write_mrc(tmp_path / "a.mrc", DensityMap(array))
+    assert np.array_equal(read_mrc(tmp_path / "a.mrc").array, array) and len(list(tmp_path.iterdir())) == 1
 
 
 def test_folder_that_is_not_there(tmp_path, array):
