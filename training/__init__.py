@@ -2,5 +2,5 @@
 
 import os
 
-# before numpy is loaded: arrays are small, and several threads for each only wait for each other
+# must be set before numpy is imported; the arrays are small, so more threads would only slow numpy down
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,11 +1,12 @@
-"""How a map and its model agree from place to place: what sets deposited maps apart from a model with noise on it.
+"""Measure how well maps agree with their models locally: how deposited maps differ from a model with added noise.
 
     python -m training.agreement --data ../data
 
-The model's density is brought to the map's amplitudes, shell by shell; in Gaussian windows the map is then fitted by the
-model times a strength, shifted. Noise makes strengths and shifts at low frequency differ from those at high frequency, while a
-part of the molecule that is weak, or that the model has misplaced, is so at both. The command prints how strong buried and
-exposed atoms, and the solvent that they displace, are in each train map: the evidence of `training.degrade`.
+The model's density is scaled to the map's amplitudes, shell by shell. In Gaussian windows, the map is then fitted by the model
+density, multiplied by a strength and shifted. Noise makes strengths and shifts differ between low and high frequencies, whereas
+a part of the molecule that is weak in the map, or misplaced in the model, is so at both. The command prints the relative
+strengths of buried and exposed atoms, and of the solvent that they displace, in each train map. The ranges of
+`training.degrade` are based on them.
 """
 
 from __future__ import annotations
@@ -25,26 +26,26 @@ from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .metrics.fsc import soft_mask
 from .metrics.grid import spatial_frequency
 
-#: Edge (Å) of the windows of the local correlation.
+#: Edge of the windows of the local correlation, Å.
 WINDOW = 9
-#: Percentiles over a molecule's voxels that describe the local correlation.
+#: Percentiles of the local correlation over a molecule's voxels.
 PERCENTILES = np.arange(5, 96, 5)
-#: Bands of frequency times resolution, and the sigma (Å) of the windows, in which strengths and shifts are fitted.
+#: Bands (frequency times resolution) and sigma of the Gaussian windows (Å) in which strengths and shifts are fitted.
 BANDS = ((0.2, 0.6), (0.65, 1.05))
 SIGMA = 4.0
-#: HR density (network units) above which a voxel lies on atoms.
+#: HR density (network units) above which a voxel counts as lying on atoms.
 ON_ATOMS = 0.5
-#: Bands of frequency (1/Å) in which the strengths of parts of a molecule are fitted: 12.5 to 8, 8 to 5.5, 5.5 to 4 Å.
+#: Frequency bands (1/Å) in which the strengths of parts of a molecule are fitted: 12.5 to 8, 8 to 5.5, 5.5 to 4 Å.
 PART_BANDS = ((0.08, 0.125), (0.125, 0.18), (0.18, 0.25))
-#: The parts, after the buried main chain, to which they are compared. The solvent's is electrons per Å³.
+#: Parts whose strengths are given relative to the buried main chain's; the solvent's is in electrons per Å³.
 PARTS = ("main chain, exposed", "side chains, buried", "side chains, exposed", "solvent displaced")
-#: The solvent that atoms displace reaches so far (Å) from their centres.
+#: Distance from atom centres up to which solvent is displaced, Å.
 SOLVENT_REACH = 2.5
 LOCAL = ("strength varies, low", "strength varies, high", "strength low ~ high", "displacement, Å")
 
 
 def local_correlation(lr: np.ndarray, hr: np.ndarray, resolution: float) -> np.ndarray:
-    """`PERCENTILES`, over voxels on atoms, of the correlation of LR with HR at LR's resolution (Å) in `WINDOW` Å."""
+    """Return `PERCENTILES` of the local correlation of LR with HR, blurred to LR's resolution (Å), over voxels on atoms."""
     a, b = lr.astype(float), ndimage.gaussian_filter(hr.astype(float), resolution * SIGMA_PER_RESOLUTION)
 
     def mean(x: np.ndarray) -> np.ndarray:
@@ -56,10 +57,11 @@ def local_correlation(lr: np.ndarray, hr: np.ndarray, resolution: float) -> np.n
 
 
 def local_fit(rng: np.random.Generator, lr: np.ndarray, hr: np.ndarray, resolution: float, count: int = 80) -> np.ndarray:
-    """`LOCAL` of a map: how strengths (ln) vary in either band, their correlation, and misplacement (Å a component).
+    """Return the `LOCAL` statistics of a map, from fits in up to `count` windows centred on atoms.
 
-    The last one is the root of the covariance of the shifts at low and at high frequency, to which noise adds nothing;
-    its sign is kept.
+    They are the standard deviations of ln strength in the low and the high band, the correlation of both, and the misplacement
+    (Å per component): the square root of the covariance of the shifts in the two bands, with its sign kept. Noise does not
+    contribute to this covariance.
     """
     q = spatial_frequency(lr.shape, (1.0, 1.0, 1.0)) * resolution
     f, g = fft.rfftn(lr), fft.rfftn(hr)
@@ -80,8 +82,8 @@ def local_fit(rng: np.random.Generator, lr: np.ndarray, hr: np.ndarray, resoluti
 
 
 def _fit(lr: np.ndarray, model: np.ndarray, centres: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithms of strengths (m,) and shifts (m, 3) zyx of `lr` against `model` round (m, 3) voxels, less their medians."""
-    near = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (4 * SIGMA**2))  # root of the Gaussian's weights
+    """Fit `lr` by `model` around (m, 3) voxels; return ln strengths (m,) and shifts (m, 3) zyx in voxels, less their medians."""
+    near = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (4 * SIGMA**2))  # square root of the Gaussian weights
     weight = (near[:, None, None] * near[:, None] * near).ravel()
     parts = np.stack([model, *np.gradient(model)])
     found = np.empty((len(centres), 4))
@@ -96,9 +98,9 @@ def _fit(lr: np.ndarray, model: np.ndarray, centres: np.ndarray, reach: int) -> 
 
 
 def part_strengths(lr: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Least squares of a map on densities of parts of its molecule, (bands, parts - 1), relative to the first part.
+    """Fit a map by the densities of parts of its molecule; return strengths relative to the first part's, (bands, parts - 1).
 
-    `lr` and each of `parts` are (nz, ny, nx) at 1 Å, in a soft mask round where any of the parts is.
+    `lr` and each of `parts` are (nz, ny, nx) at 1 Å. The least-squares fit uses a soft mask around the parts.
     """
     inside = soft_mask(ndimage.distance_transform_edt(np.max(parts, axis=0) < 0.01))
     q = spatial_frequency(lr.shape, (1.0, 1.0, 1.0))
@@ -107,16 +109,16 @@ def part_strengths(lr: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
     for low, high in PART_BANDS:
         f, *g = (x[(q >= low) & (q < high)] for x in whole)
         design = np.stack(g, axis=1)
-        # both parts of the complex numbers, since strengths are real
+        # real and imaginary parts are stacked, since strengths are real
         strengths = np.linalg.lstsq(np.vstack([design.real, design.imag]), np.concatenate([f.real, f.imag]), rcond=None)[0]
         found.append(strengths[1:] / strengths[0])
     return np.array(found)
 
 
 def of_map(real: pairs.RealMap) -> np.ndarray:
-    """Strengths of `PARTS` in a deposited map, (bands, parts), NaN beyond its resolution.
+    """Return the strengths of `PARTS` in a deposited map, (bands, parts), NaN beyond its resolution.
 
-    Exposed is the half of its atoms with fewer others round them.
+    The half of its atoms with fewer neighbours counts as exposed.
     """
     density: DensityMap = resample(real.density)
     xyz, side = real.atoms.coordinates, real.atoms.side > 0
@@ -127,12 +129,12 @@ def of_map(real: pairs.RealMap) -> np.ndarray:
         gaussian_density(xyz[chosen], real.atoms.weights[chosen], *geometry)
         for chosen in (~side & ~exposed, ~side & exposed, side & ~exposed, side & exposed)
     ]
-    # a union of balls, all but: Gaussians, cut at what a lone one has at the solvent's reach
+    # nearly a union of balls: a sum of Gaussians, cut at the value that a single one has at SOLVENT_REACH
     sigma = SOLVENT_REACH / 2
     near = gaussian_density(xyz, np.ones(len(xyz)), density.shape, sigma, density.origin, density.step)
     solvent = near > np.exp(-2) / (2 * np.pi * sigma**2) ** 1.5
     found = part_strengths(density.array, [*parts, solvent.astype(np.float32)])
-    found[:, -1] *= -1  # what is displaced is missing
+    found[:, -1] *= -1  # displaced solvent is missing density
     found[[(low + high) / 2 > 1 / real.resolution for low, high in PART_BANDS]] = np.nan
     return found
 

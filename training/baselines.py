@@ -1,4 +1,4 @@
-"""What our networks are compared with: sharpening by a B-factor, and the generator that the paper's authors released."""
+"""Baselines that our networks are compared with: B-factor sharpening, and the generator that the paper's authors released."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from superem.core.levels import level_for_volume
 from .metrics.cache import digest, source
 from .metrics.grid import spatial_frequency
 
-#: Guinier fits start here, Å: coarser amplitudes are the molecule's shape.
+#: Coarse limit of Guinier fits, Å: coarser amplitudes reflect the molecule's shape.
 GUINIER_START = 10.0
-#: Sharpening B-factors are kept between no sharpening and this, Å².
+#: Sharpening B-factors are clipped to the range from this to 0, Å².
 STRONGEST_B = -300.0
 
 
 def guinier_b(density: DensityMap, resolution: float) -> float:
-    """Sharpening B-factor in Å² (negative) that levels the map's radial amplitudes from 10 Å to `resolution`.
+    """Return the sharpening B-factor in Å² (negative) that levels the map's radial amplitudes from 10 Å to `resolution`.
 
-    The slope of ln of the mean amplitude against s², fitted by least squares over shells of 0.01 1/Å; it does not look at the
-    model. A map that falls off less than not at all is left alone: 0.
+    It is fitted by least squares: the slope of ln(mean amplitude) against s², over shells of 0.01 1/Å. The model is not used. The
+    result is 0 if the amplitudes do not fall off.
     """
     s = spatial_frequency(density.shape, density.step)
     shell = (s / 0.01).astype(int).ravel()
@@ -41,9 +41,10 @@ def guinier_b(density: DensityMap, resolution: float) -> float:
 
 
 def sharpen(density: DensityMap, resolution: float) -> DensityMap:
-    """Sharpen by `guinier_b`, as ChimeraX's `volume sharpen bfactor`, with a cosine low-pass edge at the resolution.
+    """Sharpen by `guinier_b`, as ChimeraX's `volume sharpen bfactor` does, with a cosine low-pass filter at the resolution.
 
-    The edge, from the resolution to 1.15 times its frequency, keeps what is only noise from being raised without bound.
+    The filter falls from 1 at the frequency of the resolution to 0 at 1.15 times that frequency, so that noise beyond it is not
+    amplified.
     """
     b = guinier_b(density, resolution)
     s = spatial_frequency(density.shape, density.step)
@@ -54,15 +55,15 @@ def sharpen(density: DensityMap, resolution: float) -> DensityMap:
 
 
 class ReleasedGenerator:
-    """The EM-GAN generator from a folder that the user checked out (its model.py, utils.py and model/G_model).
+    """The EM-GAN generator, from a folder that the user checked out (its model.py, utils.py and model/G_model).
 
-    Nothing of it is part of this project. Its weights file is a pickle, so opening it can run any code in it: it is opened
-    only because the user named the folder. Map preparation follows its description: the contour level is subtracted,
-    negatives are cut, the map is scaled to 0 to 1; cubes of 25³ on a 1 Å grid are used whose centre is above the contour;
-    where cubes overlap, they are averaged.
+    No part of it belongs to this project. Its weights file is a pickle, which can run any code when it is opened; it is opened
+    only because the user named the folder. Maps are prepared as its authors describe: the contour level is subtracted, negative
+    values are set to 0, and the map is scaled to 0 to 1. The network runs on cubes of 25³ voxels, on a 1 Å grid, whose centre is
+    above the contour level; overlapping cubes are averaged.
 
-    The authors give each map its depositor's recommended contour level. Crops have none, so it is the level that encloses
-    `fill` times the volume of the molecule: the only thing here that looks at the model, which no other method is told.
+    The authors use each depositor's recommended contour level. Crops have none, so the level here encloses `fill` times the
+    volume of the molecule. That volume comes from the model; no other method uses the model in any way.
     """
 
     SIZE = 25
@@ -74,17 +75,17 @@ class ReleasedGenerator:
             raise FileNotFoundError(f"{folder} is no checkout of the released generator: model.py or model/G_model is missing.")
         self.stride, self.fill, self.batch = stride, fill, batch
         with _modules_of(folder) as module:
-            # 32 channels, five groups of residual blocks: the values of the released command line
+            # 32 channels and five groups of residual blocks, as in the released command line
             self.network = module.Generator(32, 2, 5, False)
         state = torch.load(weights, map_location="cpu", weights_only=False)
         self.network.load_state_dict(state)
-        #: Tells one way of running it from another, for what is kept of its maps.
+        #: Part of the cache key of its results: weights, code and settings.
         self.identity = (digest(weights.read_bytes(), source(folder / "model.py", Path(__file__))), stride, fill)
-        self.network.eval().to(memory_format=torch.channels_last_3d)  # the same numbers, in two thirds of the time
+        self.network.eval().to(memory_format=torch.channels_last_3d)  # same result in two thirds of the time
 
     @torch.inference_mode()
     def enhance(self, density: DensityMap, volume: float) -> np.ndarray:
-        """Enhanced array of a map on the 1 Å grid; `volume` of the molecule in Å³ sets the contour level."""
+        """Return the enhanced array of a map on the 1 Å grid; the molecule's `volume` in Å³ sets the contour level."""
         contour = max(level_for_volume(density.array, self.fill * volume, density.step), 0.0)
         above = np.maximum(density.array - contour, 0)
         top = float(above.max())
@@ -108,7 +109,7 @@ class ReleasedGenerator:
 
 @contextlib.contextmanager
 def _modules_of(folder: Path) -> Iterator[ModuleType]:
-    """Import `model` and the `utils` that it needs from `folder`, and leave no trace of either name."""
+    """Import `model`, with the `utils` that it needs, from `folder`; restore `sys.path` and `sys.modules` on exit."""
     names = ("model", "utils")
     saved = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     sys.path.insert(0, str(folder))

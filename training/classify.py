@@ -1,10 +1,10 @@
-"""A small classifier of two kinds of maps by statistics of their cubes, and what its accuracy means when maps are few."""
+"""Classify simulated and deposited maps by statistics of their cubes, and find what accuracy chance gives when maps are few."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Draws of maps of one kind that are told apart for comparison.
+#: Number of random draws behind each reference accuracy.
 DRAWS = 20
 
 
@@ -16,16 +16,16 @@ def accuracy(
     fake_groups: list[str] | None = None,
     makers: list[str] | None = None,
 ) -> tuple[float, dict[str, float], np.ndarray]:
-    """Tell simulated from deposited cubes by logistic regression, tested on proteins that were left out.
+    """Tell simulated from deposited cubes by logistic regression, cross-validated by leaving out one protein at a time.
 
-    `real` and `fake` are the statistics (cubes, statistics) of each map, `groups` the protein of each of `real`;
-    those of `fake` are taken for one each. Every protein is left out once, together with as large a share of `fake`. With
-    `makers` of `real`, nothing else by the makers of what is left out is trained on either.
+    `real` and `fake` hold the statistics (cubes, statistics) of each map; `groups` holds the protein of each map of `real`.
+    Without `fake_groups`, each map of `fake` is a group of its own. An equal share of the groups of `fake` is held out with each
+    protein. If the `makers` of `real` are given, all maps by a maker of a held-out map are excluded from training too.
 
     Returns
     -------
     tuple
-        Accuracy (mean of both kinds), share of each protein's cubes recognised, mean weight of each statistic.
+        Accuracy (mean of both kinds), share of each protein's cubes recognised as deposited, mean weight of each statistic.
     """
     names = sorted(set(groups))
     fake_groups = fake_groups or [str(i) for i in range(len(fake))]
@@ -48,13 +48,13 @@ def accuracy(
 def references(
     rng: np.random.Generator, real: list[np.ndarray], fake: list[np.ndarray], groups: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What accuracies (`DRAWS`,) mean, where by design there is nothing to be told apart, and few proteins.
+    """Return the accuracies, (`DRAWS`,) each, of two comparisons between maps of the same kind, in which only chance differs.
 
     Returns
     -------
     tuple
-        Of simulated maps, as many as there are proteins, in the place of the deposited ones; and of one half of the
-        proteins against the other half, all deposited.
+        Simulated maps, as many as there are proteins, in place of the deposited ones; and one half of the deposited proteins
+        against the other half.
     """
     names = sorted(set(groups))
     stand_ins, halves = [], []
@@ -70,9 +70,10 @@ def references(
 
 
 def _logistic(real: list[np.ndarray], fake: list[np.ndarray], ridge: float = 1e-2):
-    """Logistic regression by Newton's method; every map counts alike, and both kinds together.
+    """Fit a logistic regression by Newton's method.
 
-    Returns the log-odds as a function of statistics (cubes, statistics), and the weights in standard deviations.
+    All maps of one kind have the same weight, and both kinds have the same total weight. Returns the log-odds as a function of
+    statistics (cubes, statistics), and the weights of the standardised statistics.
     """
     x = np.concatenate([*real, *fake])
     y = np.repeat([1.0, 0.0], [sum(map(len, real)), sum(map(len, fake))])

@@ -1,4 +1,4 @@
-"""What commands share: where they find what others of them made, and how they end where a file cannot be had or read."""
+"""What the commands share: default paths, common options, and how they end on bad input."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pathlib import Path
 from superem.core.density import MapError
 from superem.nets.store import WeightsError
 
-#: The lists of what was trained on.
+#: Folder of the lists of training data.
 IDS = Path(__file__).with_name("ids")
-#: Where the evaluation keeps what is slow to make, what it writes, and where structures are kept once they are read.
+#: Default paths: the evaluation's cache, its output, and the cache of structures.
 CACHE, EVALUATION, STRUCTURES = Path("build/evaluation"), Path("build/evaluation.json"), Path("build/structures.npz")
-#: Where pairs are put by those who make them, and looked for by those who train.
+#: Default folder of the pairs that `training.pool` writes and `training.train` reads.
 POOL = Path("runs/pool")
 
-#: Options of every command that measures maps.
+#: Options shared by all commands that measure maps.
 MEASURING = argparse.ArgumentParser(add_help=False)
 MEASURING.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
 MEASURING.add_argument("--cache", type=Path, default=CACHE, help=f"folder for what can be reused ({CACHE})")
 
 
 def as_command(main: Callable[[], None]) -> None:
-    """Run a command; what its user can mend is said, and ends it.
+    """Run a command; end it with a one-sentence message, not a traceback, for errors that the user can fix.
 
     Raises
     ------
     SystemExit
-        If a file is missing, or is not what it is taken for.
+        If a file is missing, or is not a valid map or weights file.
     """
     try:
         main()

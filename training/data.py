@@ -1,4 +1,4 @@
-"""Tiles from a pool of pairs: random places, the 24 proper rotations of the grid, no mirrors."""
+"""Cut training tiles from a pool of pairs: at random positions, in the grid's 24 proper rotations, never mirrored."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from superem.core.runner import ROTATIONS
 from .pool import read_shard
 from .simulate import Pair
 
-#: Places in the molecule that are remembered of each pair, to centre tiles on.
+#: Number of the molecule's voxels stored with each pair, to centre tiles on.
 PLACES = 64
 
 
 @dataclass(frozen=True)
 class Held:
-    """One pair on the trainer's device: (3, n, n, n) float16 of LR, HR and trust, places in the molecule, Å."""
+    """One pair on the trainer's device.
+
+    LR, HR and trust (0 to 1) as (3, n, n, n) float16; voxels of the molecule, (m, 3) zyx; resolution in Å.
+    """
 
     density: torch.Tensor
     places: np.ndarray
@@ -27,7 +30,7 @@ class Held:
 
 
 def hold(pair: Pair, device: str = "cpu") -> Held:
-    """Move a pair to a device, with up to `PLACES` evenly drawn voxels (zyx) of its molecule."""
+    """Move a pair to a device, and choose up to `PLACES` evenly spaced voxels (zyx) of its molecule."""
     trusted = np.ones_like(pair.hr) if pair.trusted is None else pair.trusted.astype(np.float16) / np.float16(255)
     molecule = np.flatnonzero(pair.hr > 0.3)
     chosen = molecule[np.linspace(0, len(molecule) - 1, min(PLACES, len(molecule))).astype(int)]
@@ -37,24 +40,24 @@ def hold(pair: Pair, device: str = "cpu") -> Held:
 
 
 class Pool:
-    """Pairs of one kind held in memory or on a GPU, refreshed from the shards that appear or change in a folder."""
+    """Pairs of one kind, held in memory or on a GPU, and updated from new or changed shards in a folder."""
 
     def __init__(self, folder: Path, kind: str, device: str = "cpu") -> None:
         self.folder, self.kind, self.device = folder, kind, device
         self.seen: dict[Path, float] = {}
         self.shards: dict[Path, list[Held]] = {}
         self.retired: list[list[Held]] = []
-        # beside the trainer's own stream, so that a copy does not wait for a whole step
+        # a CUDA stream of its own, so that copying does not wait for a training step to finish
         self.stream = torch.cuda.Stream(device) if device.startswith("cuda") else None
 
     def refresh(self, most: int = 8) -> int:
-        """Read up to `most` new shards, the oldest first; the number of pairs now held.
+        """Read up to `most` new or changed shards, oldest first; return the number of pairs now held.
 
-        One that cannot be read is told of, and left until it changes.
+        A shard that cannot be read is reported, and skipped until it changes.
         """
         found = [(p.stat().st_mtime, p) for p in sorted(self.folder.glob(f"{self.kind}-*.npz"))]
         new = sorted(f for f in found if self.seen.get(f[1]) != f[0])[:most]
-        self.retired = [self.shards[path] for _, path in new if path in self.shards]  # a step may still be reading them
+        self.retired = [self.shards[path] for _, path in new if path in self.shards]  # a training step may still be using them
         for stamp, path in new:
             self.seen[path] = stamp
             try:
@@ -70,17 +73,17 @@ class Pool:
         return sum(len(s) for s in self.shards.values())
 
     def draw(self, rng: np.random.Generator) -> Held:
-        """Any pair, each as often as any other."""
+        """Return a random pair: every shard is equally likely, and so is every pair in it."""
         shards = list(self.shards.values())
         shard = shards[rng.integers(len(shards))]
         return shard[rng.integers(len(shard))]
 
 
 def cut_tile(rng: np.random.Generator, pair: Held, size: int) -> torch.Tensor:
-    """LR, HR and trust of one randomly placed and turned tile, (3, size, size, size) float16.
+    """Return LR, HR and trust of one randomly placed and rotated tile, (3, size, size, size) float16.
 
-    Most tiles are centred near the molecule; the rest may lie anywhere, so that solvent is learned too. What lies
-    beyond the pair is empty, and not trusted.
+    Most tiles are centred near the molecule; the rest may lie anywhere, so that the network learns solvent too. Beyond the
+    pair's box, a tile is zero and not trusted.
     """
     shape = np.array(pair.density.shape[1:])
     if len(pair.places) and rng.random() < 0.85:
@@ -99,15 +102,15 @@ def cut_tile(rng: np.random.Generator, pair: Held, size: int) -> torch.Tensor:
 
 
 def turn(tile: torch.Tensor, which: int) -> torch.Tensor:
-    """Apply one of the cube's 24 proper rotations to the last three axes of (c, n, n, n)."""
+    """Apply one of the cube's 24 proper rotations to the last three axes of a (c, n, n, n) tensor."""
     order, reverse = ROTATIONS[which]
     return tile.permute(0, *(1 + a for a in order)).flip([1 + a for a in reverse])
 
 
 def batch(rng: np.random.Generator, pools: list[tuple[Pool, float]], tiles: int, size: int) -> tuple[torch.Tensor, ...]:
-    """Draw (tiles, 1, size, size, size) float32 tensors of LR, HR and trust, and (tiles,) resolutions (Å), on the pools' device.
+    """Draw tiles from `pools`, which are given with their shares.
 
-    `pools` come with their shares.
+    Returns (tiles, 1, size, size, size) float32 tensors of LR, HR and trust, and (tiles,) resolutions (Å), on the pools' device.
     """
     shares = np.array([s for _, s in pools])
     stack, resolutions = [], []

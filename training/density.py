@@ -1,15 +1,15 @@
-"""Density of atoms as sums of Gaussians on a 1 Å grid: the high-resolution (HR) side of every pair."""
+"""Atomic densities as sums of Gaussians on a grid: the high-resolution (HR) side of every pair."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Situs pdb2vol: a map "at target resolution R" is a Gaussian of one-dimensional sigma R / (2 sqrt 3) an atom.
+#: Situs pdb2vol: a map "at target resolution R" has a Gaussian of one-dimensional sigma R / (2 sqrt 3) per atom.
 SIGMA_PER_RESOLUTION = 1 / (2 * np.sqrt(3))
 
 
 def hr_resolution(resolution: float) -> float:
-    """Resolution (Å) of the HR map that the paper pairs with an experimental map of `resolution` (Å)."""
+    """Return the resolution (Å) of the HR map that the paper pairs with an experimental map of `resolution` (Å)."""
     return 1.8 if resolution <= 3.5 else 3.0
 
 
@@ -22,7 +22,7 @@ def gaussian_density(
     step: tuple[float, float, float] = (1.0, 1.0, 1.0),
     cutoff: float = 4.0,
 ) -> np.ndarray:
-    """Sum of one isotropic Gaussian an atom, each with integral `weight`.
+    """Sum one isotropic Gaussian per atom, each with its weight as its integral.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def gaussian_density(
     origin, step
         xyz of voxel [0, 0, 0] and voxel size, Å.
     cutoff
-        Gaussians end at this many sigmas.
+        Radius at which Gaussians are cut off, in sigmas.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def gaussian_density(
     padded = limit + 2 * (half + 1)
     out = np.zeros(int(np.prod(padded)), np.float64)
     offsets = [np.arange(-h, h + 1) for h in half]
-    for start in range(0, len(at), 4096):  # bounded memory
+    for start in range(0, len(at), 4096):  # in blocks, to bound memory
         block, w = at[start : start + 4096], weights[start : start + 4096]
         base = np.rint(block).astype(int)
         profiles, index = [], []

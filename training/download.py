@@ -1,4 +1,4 @@
-"""Downloads of large files that may break off: whole in the end, or not there."""
+"""Resumable downloads of large .gz files; a file appears only once it is complete."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ import zlib
 from http.client import HTTPException
 from pathlib import Path
 
-#: Answers that a file does not exist.
+#: HTTP statuses of files that do not exist.
 MISSING = (404, 410)
-#: Answers that a file is not to be had; stores of objects give the first of them for files that do not exist, too.
+#: HTTP statuses of refused files; object stores also answer 403 for files that do not exist.
 REFUSED = (403, 401, 451)
 
 
 class FetchError(RuntimeError):
-    """One entry could not be had; the message is one clear sentence."""
+    """An entry cannot be fetched; the message is one clear sentence."""
 
 
 class RefusedError(FetchError):
-    """The archive will not give this file; whether it has it is not said."""
+    """The archive refuses to deliver a file; it may or may not exist."""
 
 
 class UnreachableError(FetchError):
-    """The archive does not answer: there is no point in asking for the next entry."""
+    """The archive does not answer, so requesting further entries is pointless."""
 
 
 def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path:
-    """Download a .gz file to `path` unless it is there; each new attempt goes on where the last one stopped.
+    """Download a .gz file to `path` unless it exists; each new attempt resumes where the last one stopped.
 
     Parameters
     ----------
     url, path
-        From where, to where. The file appears only when it is whole, by its length and its own checksum; until then it is
-        named `.part`.
+        Source and destination. The file appears only once it is complete, by its length and its own checksum; until then it has
+        the suffix `.part`.
     attempts
-        How often to try; an answer that the file does not exist, or is not to be had, ends the tries.
+        Maximum number of attempts; none follows if the archive answers that it lacks the file, or refuses it.
     wait
-        Seconds before the second attempt, twice as many before each further one.
+        Seconds before the second attempt, doubled before each further one.
 
     Raises
     ------
     FetchError
-        If the archive has no such file, or refuses it, or what it sends is damaged, or all attempts failed.
+        If the archive does not have the file, refuses it, sends damaged data, or all attempts fail.
     """
     if path.exists():
         return path
@@ -69,7 +69,7 @@ def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path
             elif _whole(part):
                 os.replace(part, path)
                 return path
-            else:  # a page of a proxy, or the entry was revised between two sittings
+            else:  # a proxy's web page, or the entry was revised between two attempts
                 part.unlink()
                 reason = "what arrives is no whole .gz file"
         except urllib.error.HTTPError as error:
@@ -79,7 +79,7 @@ def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path
                 raise RefusedError(f"The archive refused {url} ({error.code}): the entry may have been superseded, or the archive"
                                    " or a proxy on the way to it does not want so many requests; try again later, or name a"
                                    " mirror with --archive.") from None
-            if error.code == 416:  # what is there is not the beginning of what the archive has
+            if error.code == 416:  # the partial file does not match the archive's file
                 part.unlink()
             reason = f"the archive answered {error.code}"
         except (OSError, HTTPException) as error:
@@ -88,7 +88,7 @@ def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path
 
 
 def _whole(path: Path) -> bool:
-    """Whether a .gz file can be read to its end, where its checksum is."""
+    """Return whether a .gz file can be read to its end, where its checksum is."""
     try:
         with gzip.open(path) as file:
             while file.read(1 << 22):

@@ -1,11 +1,11 @@
-"""Measure maps against their models: the input, sharpening, the released generator and our networks, side by side.
+"""Measure maps against their models: the input, the sharpened input, the released generator and our networks.
 
     python -m training.evaluate --data DIR --models unet runs/new.safetensors --emgan DIR --controls --json build/evaluation.json
 
-DIR holds pairs.csv (id, resolution, group, split) and <id>/map.mrc.gz with <id>/model.cif.gz. Everything is measured on the
-1 Å grid of the networks, the input resampled to it. The figures are described in `training/metrics`; those of mtriage need an
-interpreter with cctbx (`requirements/evaluate.txt`), and are left out, with a word, where there is none. What is slow to make
-is kept in `--cache`, so that a second run only does what is new:
+DIR holds pairs.csv (id, resolution, group, split), and <id>/map.mrc.gz with <id>/model.cif.gz. All maps are measured on the
+networks' 1 Å grid, to which the input is resampled. `training/metrics` describes the figures; those of mtriage need an
+interpreter with cctbx (`requirements/evaluate.txt`), and are left out, with a note, where there is none. Slow results are
+cached in `--cache`, so that a second run computes only what is new:
 
     python -m training.evaluate --data DIR --fast --models build/*.safetensors
     python -m training.evaluate --data DIR --fast --models next --blurs '[]' '[[3.5, 0.3], [4.5, 0.6]]'
@@ -51,14 +51,15 @@ from .metrics.tables import (
 from .predictions import predictors
 
 DEFAULT_CCTBX = Path(".venv-evaluate/bin/python")
-_bench: Bench  # of a process that measures maps for `--jobs`
+_bench: Bench  # set in each worker process of `--jobs`
 
 
 @dataclass(frozen=True)
 class Case:
-    """One map with its model, on the 1 Å grid; `group` is its protein, `resolution` in Å.
+    """One map with its model, on the 1 Å grid; `group` is its protein, `resolution` is in Å.
 
-    `finest` is that of the map as it came (`DensityMap.finest`): on this grid it may seem to hold more.
+    `finest` is the best resolution (Å) that the voxels of the original map can hold (`DensityMap.finest`); the 1 Å grid alone
+    would suggest a finer one.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Case:
 
 
 def read_cases(data: Path, split: str | None = "validation", ids: list[str] | None = None) -> list[Case]:
-    """Read the pairs of `data`/pairs.csv in its order: those named in `ids`, or else those of a split."""
+    """Read pairs listed in `data`/pairs.csv, in its order: those named in `ids`, or else all pairs of a split."""
     rows = [row for row in pairs.listed(data) if (row["id"] in ids if ids else row["split"] == split)]
     if ids and len(rows) < len(set(ids)):
         missing = ", ".join(sorted(set(ids) - {row["id"] for row in rows}))
@@ -88,7 +89,7 @@ def read_cases(data: Path, split: str | None = "validation", ids: list[str] | No
 
 @dataclass(frozen=True)
 class Findings:
-    """What was measured on one map: figures, cctbx's and controls by the labels of methods; and what the reader must be told."""
+    """Results for one map: figures, cctbx's figures and controls, each by method label; and notes for the reader."""
 
     figures: dict[str, dict]
     cctbx: dict[str, dict]
@@ -97,7 +98,7 @@ class Findings:
 
 
 class Bench:
-    """The methods that the options name, and what measures a map with them."""
+    """The methods that the options name; measures maps with all of them."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -134,7 +135,7 @@ class Bench:
 
 
 def run(options: argparse.Namespace) -> dict:
-    """Evaluate what the options name; returns what `--json` writes."""
+    """Evaluate the maps and methods that the options name; return what `--json` writes."""
     cases = read_cases(options.data, options.split, options.ids)
     bench = Bench(options)
     findings = dict(zip((case.name for case in cases), measure_all(cases, bench), strict=True))
@@ -142,7 +143,7 @@ def run(options: argparse.Namespace) -> dict:
     for note in notes:
         say(note)
     results = {name: found.figures for name, found in findings.items()}
-    if not notes:  # means over some of the maps would not compare
+    if not notes:  # means over only some of the maps would not be comparable
         results = {name: {label: figures | found.cctbx.get(label, {}) for label, figures in found.figures.items()}
                    for name, found in findings.items()}
     return {"resolution": {case.name: case.resolution for case in cases}, "maps": results,
@@ -153,7 +154,7 @@ def run(options: argparse.Namespace) -> dict:
 
 
 def measure_all(cases: list[Case], bench: Bench) -> Iterator[Findings]:
-    """Measure maps in their order, as many at a time as `--jobs` says, each in a process of its own.
+    """Measure maps in their order, `--jobs` at a time, each in a process of its own.
 
     Raises
     ------
@@ -172,20 +173,20 @@ def measure_all(cases: list[Case], bench: Bench) -> Iterator[Findings]:
 
 
 def _start(options: argparse.Namespace) -> None:
-    """Make a process ready to measure maps."""
+    """Initialise a worker process."""
     global _bench
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once and silently
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it immediately and silently
     torch.set_num_threads(options.threads)
     _bench = Bench(options)
 
 
 def _measure(case: Case) -> Findings:
-    """Measure a map in a process that was made ready."""
+    """Measure a map in a worker process."""
     return _bench.measure(case)
 
 
 def command(options: argparse.Namespace, labels: list[str]) -> str:
-    """The command line that gives the same figures, without the places of this machine."""
+    """Return the command line that reproduces the figures, without paths of this machine."""
     words = ["python -m training.evaluate --data ../data/maps --models", *(label for label in labels if ", blur " not in label)]
     for option in ("ids", "blurs"):
         if found := vars(options)[option]:
@@ -199,13 +200,13 @@ def command(options: argparse.Namespace, labels: list[str]) -> str:
 
 
 def say(text: str) -> None:
-    """Tell of progress, apart from the tables."""
+    """Print progress to standard error, so that standard output holds only tables."""
     print(text, file=sys.stderr, flush=True)
 
 
 def measure_with_cctbx(python: Path | None, maps: dict[str, DensityMap], atoms: Atoms, resolution: float, cache: Cache,
                        qscore: bool) -> tuple[dict[str, dict], list[str]]:
-    """Figures of cctbx for maps by their labels, and what the reader must be told."""
+    """Return cctbx's figures for maps, by label, and notes for the reader."""
     python = python or (DEFAULT_CCTBX if DEFAULT_CCTBX.exists() else None)
     if python is None:
         return {}, ["mtriage was not run: no interpreter with cctbx was named (--cctbx); fsc05 and fsc0143 are our own."]
@@ -216,14 +217,14 @@ def measure_with_cctbx(python: Path | None, maps: dict[str, DensityMap], atoms: 
     try:
         records = mtriage(python, [(maps[label], atoms, resolution) for label in missing], qscore)
         for label, record in zip(missing, records, strict=True):
-            cache.keep(keys[label], record)  # at once, so that a run that is broken off goes on where it was
+            cache.keep(keys[label], record)  # immediately, so that an interrupted run can resume
     except CctbxError as error:
         return {}, [f"mtriage was not run: {error}"]
     return {label: cache.record(key) or {} for label, key in keys.items()}, []
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(parents=[MEASURING], prog="python -m training.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("--split", default="validation", help="pairs of this split (%(default)s)")
     parser.add_argument("--ids", nargs="+", help="these pairs, whatever their split")
@@ -252,7 +253,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Evaluate and print."""
+    """Run the evaluation; print and write its tables."""
     options = parse(arguments)
     for path in (options.json, options.markdown):
         if path:

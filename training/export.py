@@ -4,11 +4,11 @@
         --summary "..."
     python -m training.export --weights src/weights/unet.safetensors --validation build/evaluation.json   # a new card
 
-The second form writes the same weights with another card: what is not given stays. `--validation` is the JSON that
-`python -m training.evaluate --json` writes: the card then holds the means that it printed. `--blur` says how a
-prediction is blurred by the resolution found or given (`core.sharpness`), `--reliability` what Q-score goes with how much local
-detail (`core.reliability`; `python -m training.reliability` prints it), `--follow` how far a prediction's amplitudes at low
-frequencies follow its input's (`core.sharpness`).
+The second form replaces the card of a weights file; entries that are not given stay as they are. `--validation` takes the JSON
+that `python -m training.evaluate --json` writes; the card then holds the means printed there. `--blur` sets how strongly a
+prediction is blurred for the resolution that is found or given (`core.sharpness`). `--reliability` maps local detail to
+the expected Q-score (`core.reliability`; `python -m training.reliability` prints this table). `--follow` sets how far a
+prediction's amplitudes at low frequencies follow those of its input (`core.sharpness`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from .metrics.cache import Cache
 from .metrics.tables import INPUT, SUMMARY, mean, number
 from .predictions import Predictor, label_of
 
-#: What the model card describes at length: the structures and maps of training/ids.
+#: Default description of the training data (the lists in training/ids), which the model card writes out in full.
 SHIPPED_DATA = "docs/training.md"
 
 
 def export(run: Path, out: Path, data: str = SHIPPED_DATA, **card: object) -> Card:
-    """Rebuild the averaged network of `run`/state.pt, and save it with a card made of the run's own settings.
+    """Rebuild the averaged network of `run`/state.pt, and save it with a card made from the run's settings.
 
-    `data` says in words what it was trained on.
+    `data` describes the training data in words.
     """
     if not (run / "state.pt").exists():
         raise SystemExit(f"{run} holds no run: state.pt is missing.")
@@ -69,7 +69,7 @@ def export(run: Path, out: Path, data: str = SHIPPED_DATA, **card: object) -> Ca
 
 
 def export_again(weights: Path, out: Path, **card: object) -> Card:
-    """Save the weights of a file with what is given of `card` in place of what its card says."""
+    """Save a weights file with a new card, in which `card` replaces the entries that it names."""
     model = load(str(weights))
     written = replace(model.card, **card)
     save(out, model.network, written)
@@ -77,7 +77,7 @@ def export_again(weights: Path, out: Path, **card: object) -> Card:
 
 
 def figures(outcome: dict, label: str) -> dict[str, str]:
-    """Means over the maps of an evaluation, input -> super-resolved, as `superem models` shows them."""
+    """Return an evaluation's means over maps, input -> super-resolved, as `superem models` shows them."""
     maps = outcome["maps"]
 
     def change(key: str, decimals: int) -> str:
@@ -88,7 +88,7 @@ def figures(outcome: dict, label: str) -> dict[str, str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="folder of a run; needs --name and --out")

@@ -1,11 +1,11 @@
-"""Fetch what the models were trained on, by PDB and EMDB id, and lay it out as the trainer reads it.
+"""Fetch the training data by PDB and EMDB id, and lay it out as the trainer reads it.
 
     python -m training.fetch --out DATA                # structures and maps: some 2 GB of downloads
     python -m training.fetch --out DATA --structures   # only the structures that simulated pairs are made of
     python -m training.fetch --out DATA --maps         # only the deposited maps
 
-The ids are in `training/ids`. What is there already is not fetched again, and a download that was cut off goes on
-where it stopped. docs/training.md says which entries cannot be had in this way, and what differs.
+The ids are in `training/ids`. Entries that are already in DATA are not fetched again, and interrupted downloads resume.
+docs/training.md says which entries cannot be fetched in this way, and what differs from the data that was trained on.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from .metrics.grid import distance_to_atoms, pearson
 from .structures import read_scatterers
 
 ARCHIVE = "https://files.wwpdb.org/pub"
-#: Å of density that is kept round the model.
+#: Margin of density kept around the model, Å.
 MARGIN = 8.0
-#: Å from the model within which map and model are compared.
+#: Distance from the model within which map and model are compared, Å.
 COMPARED = 3.0
-#: Below this correlation the model does not lie on the map.
+#: Correlation below which the model is taken not to lie on the map.
 ASTRAY = 0.2
-#: So many refusals in a row are meant for all entries.
+#: Number of successive refusals after which fetching stops.
 REFUSALS = 3
-#: A structure with so much more or less atoms than the one trained on is named.
+#: Relative change in the number of atoms, against the structure trained on, above which a structure is reported.
 CHANGED = 0.2
 MAP_COLUMNS = ("id", "emdb", "pdb", "resolution", "shape_zyx", "voxel", "group", "split", "cc_mask", "note")
 STRUCTURE_COLUMNS = ("set", "name", "chains", "atoms", "b_min", "b_max")
@@ -46,25 +46,25 @@ Row = dict[str, str]
 
 
 def pdb_url(archive: str, pdb: str) -> str:
-    """Address of an entry's mmCIF file."""
+    """Return the URL of an entry's mmCIF file."""
     return f"{archive}/pdb/data/structures/divided/mmCIF/{pdb[1:3].lower()}/{pdb.lower()}.cif.gz"
 
 
 def emdb_url(archive: str, emdb: str) -> str:
-    """Address of an entry's primary map."""
+    """Return the URL of an entry's primary map."""
     return f"{archive}/emdb/structures/{emdb}/map/{emdb.lower().replace('-', '_')}.map.gz"
 
 
 def read_entry(path: Path, chains: str) -> gemmi.Structure:
-    """First model of an mmCIF file, without hydrogens, waters and alternative places of atoms.
+    """Read the first model of an mmCIF file, without hydrogens, waters and alternative conformations.
 
-    `chains` names those to keep: every letter one, as in "AB"; or one with its residues, as in "A:381-719"; or
-    none, which keeps all.
+    `chains` selects what to keep: chains by one letter each ("AB"), a residue range of one chain ("A:381-719"), or everything if
+    it is empty.
 
     Raises
     ------
     FetchError
-        If the file is damaged, which removes it so that it is fetched again, or if nothing is left.
+        If the file is damaged (it is then deleted, so that it is fetched again), or if no atoms are left.
     """
     try:
         structure = gemmi.read_structure(str(path))
@@ -82,7 +82,7 @@ def read_entry(path: Path, chains: str) -> gemmi.Structure:
     letters, _, residues = chains.partition(":")
     model = structure[0]
     for i in reversed(range(len(model))):
-        if letters and model[i].name not in set(letters):  # large entries have chains of several letters
+        if letters and model[i].name not in set(letters):  # large entries have chain names of several letters
             del model[i]
         elif residues:
             first, last = map(int, residues.split("-"))
@@ -97,10 +97,10 @@ def read_entry(path: Path, chains: str) -> gemmi.Structure:
 
 
 def fetch_structure(row: Row, out: Path, archive: str) -> Row:
-    """Fetch one structure to `out`/structures; its row of structures.csv."""
+    """Fetch one structure to `out`/structures; return its row for structures.csv."""
     cif = download(pdb_url(archive, row["pdb"]), out / "downloads" / f"{row['pdb'].lower()}.cif.gz")
     structure = read_entry(cif, row["chains"])
-    structure.shorten_chain_names()  # the PDB format has room for one letter
+    structure.shorten_chain_names()  # the PDB format has room for one character
     path = out / "structures" / row["set"] / f"{row['name']}.pdb.gz"
     _write_gz(path, structure.make_pdb_string().encode())
     b = read_scatterers(path).b_factors
@@ -112,7 +112,7 @@ def fetch_structure(row: Row, out: Path, archive: str) -> Row:
 
 
 def fetch_map(row: Row, out: Path, archive: str) -> Row:
-    """Fetch one map and its model to `out`/maps, cropped as it was trained on; its row of pairs.csv."""
+    """Fetch one map and its model to `out`/maps, cropped as it was for training; return its row for pairs.csv."""
     cif = download(pdb_url(archive, row["pdb"]), out / "downloads" / f"{row['pdb'].lower()}.cif.gz")
     whole = download(emdb_url(archive, row["emdb"]), out / "downloads" / f"{row['emdb'].lower()}.map.gz")
     structure = read_entry(cif, row["chains"])
@@ -135,7 +135,7 @@ def fetch_map(row: Row, out: Path, archive: str) -> Row:
 
 
 def crop(density: DensityMap, xyz: np.ndarray, zone: float, clip: bool) -> DensityMap:
-    """Box round atoms with a margin of 8 Å, and in it only what lies within `zone` Å of an atom (0: everything).
+    """Crop a map to a box around atoms with a margin of 8 Å, and set it to 0 beyond `zone` Å from all atoms (0: no mask).
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def crop(density: DensityMap, xyz: np.ndarray, zone: float, clip: bool) -> Densi
     zone
         Radius of the mask, Å.
     clip
-        Whether negative density is cut.
+        Whether negative density is set to 0.
 
     Raises
     ------
@@ -170,14 +170,14 @@ def crop(density: DensityMap, xyz: np.ndarray, zone: float, clip: bool) -> Densi
 
 
 def fetch_all(rows: list[Row], index: Path, key: tuple[str, ...], columns: tuple[str, ...], one: Callable[[Row], Row]) -> int:
-    """Fetch what `index` (a csv file) does not list yet, one after the other; how many failed.
+    """Fetch the rows that `index` (a csv file) does not list yet, one by one; return how many failed.
 
-    The index is rewritten after each, so that the command can be stopped at any time.
+    The index is rewritten after each row, so the command can be stopped at any time.
 
     Raises
     ------
     UnreachableError
-        If the archive does not answer, or refuses one entry after the other.
+        If the archive does not answer, or refuses several entries in a row.
     """
     done: dict[tuple[str, ...], Row] = {}
     if index.exists():
@@ -187,7 +187,7 @@ def fetch_all(rows: list[Row], index: Path, key: tuple[str, ...], columns: tuple
     for row in rows:
         name = tuple(row[k] for k in key)
         if name in done:
-            refused = 0  # so that a second run does not take the few that the first lacked for all
+            refused = 0  # so that a second run does not count only the entries the first one lacked
             continue
         try:
             done[name] = one(row)
@@ -211,7 +211,7 @@ def fetch_all(rows: list[Row], index: Path, key: tuple[str, ...], columns: tuple
 
 
 def _write_gz(path: Path, data: bytes) -> None:
-    """Write a .gz file at once: whole, or not at all."""
+    """Write a .gz file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as part:
         part.write_bytes(gzip.compress(data, mtime=0))
@@ -223,7 +223,7 @@ def _listed(name: str) -> list[Row]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Fetch structures and maps; say what could not be had."""
+    """Fetch structures and maps; report those that cannot be fetched."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to fill; what is in it is not fetched again")
     parser.add_argument("--structures", action="store_true", help="only the structures")

@@ -1,11 +1,12 @@
-"""What a network's loss is where it was trained and where it was not: whether compute, data or realism limits it.
+"""Compare a network's loss on training and validation data, to find whether compute, data or realism limits it.
 
     python -m training.gap --data ../data --pool runs/pool --weights unet other.safetensors
 
-Tiles come from simulated pairs of a pool, from train maps and from validation maps, drawn alike and the same for every network.
-The loss is the trainer's (`training/losses.py`): content, and 1 - FSC by shell. "input" is the loss of the map as it is. A
-network that gains on simulated pairs or train maps and not on validation maps lacks realism or data; one that gains on all alike
-wants more training. Maps differ in how good they and their models are: compare gains, not losses.
+Tiles come from simulated pairs of a pool, from train maps and from validation maps. They are drawn in the same way from each,
+and are the same for every network. The loss is the trainer's (`training/losses.py`): content, and 1 - FSC by shell. "input" is
+the loss of the unchanged map. A network that gains on simulated pairs or train maps, but not on validation maps, is limited by
+realism or data; one that gains equally on all needs more training. Compare gains, not losses, since the quality of maps and
+their models differs.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 
 
 def losses(networks: dict[str, Network], pairs: list[Pair], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Mean content loss and mean 1 - FSC of each network on one tile of `SIZE`³ voxels of each pair, (2,).
+    """Return each network's mean content loss and mean 1 - FSC, (2,), over one tile of `SIZE`³ voxels from each pair.
 
-    Tiles without density in HR have no FSC, and are left out.
+    Tiles without density in HR are left out, since they have no FSC.
     """
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in networks}
     for pair in pairs:
@@ -50,7 +51,7 @@ def losses(networks: dict[str, Network], pairs: list[Pair], rng: np.random.Gener
 
 
 def simulated(pool: Path, count: int, rng: np.random.Generator) -> list[Pair]:
-    """Pairs drawn from the shards of a pool."""
+    """Return `count` pairs drawn from the shards of a pool."""
     shards = sorted(pool.glob("simulated-*.npz"))
     if not shards:
         raise SystemExit(f"No simulated pairs in {pool}: run python -m training.pool first.")
@@ -59,7 +60,7 @@ def simulated(pool: Path, count: int, rng: np.random.Generator) -> list[Pair]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print a row a source of tiles."""
+    """Print one row for each source of tiles."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../data"))
     parser.add_argument("--pool", type=Path, default=POOL)

@@ -1,4 +1,4 @@
-"""Statistics of a map with its HR density that tell simulated maps from deposited ones: of shells, of places and of cubes."""
+"""Statistics by which simulated maps are compared with deposited ones: of shells, local regions and cubes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .density import SIGMA_PER_RESOLUTION
 from .metrics.fsc import soft_mask
 from .metrics.grid import pearson, spatial_frequency
 
-#: HR density at 2 Å from a lone carbon: above it a voxel counts as the molecule's. Zone masks are no tighter.
+#: HR density 2 Å (`NEAR_DISTANCE`) from a lone carbon; a voxel above it counts as the molecule's. Zone masks are no tighter.
 NEAR, NEAR_DISTANCE = 9e-4, 2.0
-#: Shells of frequency times resolution: 1 is the resolution limit.
+#: Centres of shells, as frequency times resolution: 1 is the resolution limit.
 SHELLS = np.arange(0.15, 1.551, 0.1)
-#: Shells in which the amplitude ratio is made 1.
+#: Shells over which the mean amplitude ratio is set to 1.
 REFERENCE_SHELLS = slice(1, 4)
-#: Normalised densities of the histograms.
+#: Bin edges of the histograms, in normalised density.
 DENSITIES = np.linspace(-1, 2.5, 36)
 CUBE = 24
 BANDS = ((0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.1), (1.1, 1.4))
@@ -27,10 +27,10 @@ STATISTICS = (
     "deviation outside", "share of zeros outside", "local deviation", "spread of local deviation",
     "correlation with model", *(f"power at {a}-{b}/d" for a, b in BANDS),
 )  # fmt: skip
-#: A map is masked where more of what lies beyond 2 Å of atoms is zero. It is more than half in every deposited train map.
+#: A map counts as masked if more than this share of its voxels beyond 2 Å from atoms is zero; in all train maps over half is.
 MASKED = 0.4
 
-#: Of a whole map: where its FSC with the model falls, as frequency times resolution, and how both agree from place to place.
+#: Statistics of a whole map: frequency times resolution at which its FSC with the model falls, and local agreement.
 WHOLE = ("FSC = 0.5 at", "FSC = 0.143 at", *agreement.LOCAL)
 
 #: Curves (maps, bins) or statistics (maps,) by name.
@@ -41,7 +41,7 @@ Measured = dict[str, np.ndarray]
 class Sample:
     """A low-resolution map in network units and its HR density, (nz, ny, nx) float32 at 1 Å; resolution in Å.
 
-    `group` is its protein, `maker` whoever cropped it: crops of one maker are alike, whatever the protein.
+    `group` is its protein; `maker` is whoever cropped it, since crops of one maker look alike, whatever the protein.
     """
 
     group: str
@@ -57,12 +57,12 @@ class Sample:
 
     @property
     def masked(self) -> bool:
-        """Whether most of what lies outside of the molecule is zero."""
+        """Whether more than `MASKED` of the voxels outside of the molecule is zero."""
         return float((np.abs(self.lr[~self.near]) < 1e-3).mean()) > MASKED
 
 
 def spectra(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """Radial amplitude over the model's (1 at low frequency), and FSC with the model, in a soft mask, on `SHELLS`."""
+    """Return radial amplitudes relative to the model's (1 at low frequency) and the FSC with it, on `SHELLS`, in a soft mask."""
     distance = NEAR_DISTANCE + ndimage.distance_transform_edt(~sample.near)
     mask = soft_mask(distance)
     f, g = fft.rfftn(sample.lr * mask), fft.rfftn(sample.hr * mask)
@@ -81,13 +81,13 @@ def spectra(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 
 def histogram(sample: Sample) -> np.ndarray:
-    """Share of the molecule's voxels by normalised density, over the bins of `DENSITIES`, per unit of density."""
+    """Return the density histogram of the molecule's voxels, over the bins of `DENSITIES`, as a probability density."""
     values = np.clip(sample.lr[sample.near], DENSITIES[0], DENSITIES[-1])
     return np.histogram(values, DENSITIES, density=True)[0]
 
 
 def statistics(rng: np.random.Generator, sample: Sample, count: int) -> np.ndarray:
-    """`STATISTICS` of up to `count` cubes of 24 Å centred near atoms, (cubes, len(STATISTICS)); NaN where undefined."""
+    """Return `STATISTICS` of up to `count` cubes of 24 Å centred near atoms, (cubes, len(STATISTICS)); NaN where undefined."""
     n = CUBE
     lr, hr, near = (np.pad(a, n // 2) for a in (sample.lr, sample.hr, sample.near))
     model = ndimage.gaussian_filter(hr, sample.resolution * SIGMA_PER_RESOLUTION)
@@ -119,7 +119,7 @@ def _cube_statistics(x, near, deviation, model, window, q) -> list[float]:
 
 
 def crossing(curve: np.ndarray, threshold: float) -> float:
-    """Frequency times resolution at which an FSC on `SHELLS` first falls below `threshold`; the last shell if it never does."""
+    """Return the frequency times resolution at which an FSC on `SHELLS` first falls below `threshold`, or else the last shell."""
     below = np.flatnonzero(curve < threshold)
     if below.size == 0:
         return float(SHELLS[-1])
@@ -131,7 +131,10 @@ def crossing(curve: np.ndarray, threshold: float) -> float:
 
 
 def measure(rng: np.random.Generator, samples: list[Sample], cubes: int) -> tuple[Measured, Measured, list[np.ndarray]]:
-    """Curves (maps, bins), figures of each map or medians over its cubes (maps,) by name, and its cubes' statistics."""
+    """Return curves (maps, bins) and statistics (maps,), both by name, and the statistics of each map's cubes.
+
+    Statistics are figures of whole maps, or medians over a map's cubes.
+    """
     amplitude, correlation = (np.array(c) for c in zip(*map(spectra, samples), strict=True))
     curves = {
         "amplitude / model's": amplitude,

@@ -1,4 +1,4 @@
-"""Adam, but for the kernels of hidden convolutions: these take steps of equal length in all directions (Muon)."""
+"""Muon: orthogonalised momentum for the kernels of hidden convolutions, Adam for all other parameters."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import torch
 
 #: Decay of the momentum.
 MOMENTUM = 0.95
-#: Coefficients of the quintic iteration that brings singular values near to 1, and how often it is done (Jordan 2024).
+#: Coefficients and number of the quintic iterations that bring singular values near 1 (Jordan 2024).
 QUINTIC = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
-#: Root mean square of a step, over the rate: about that of Adam's, so that one rate serves both (Liu et al. 2025,
-#: arXiv:2502.16982).
+#: Root mean square of a step divided by the learning rate: about Adam's, so that one learning rate serves both (Liu et al.
+#: 2025, arXiv:2502.16982).
 LENGTH = 0.2
-#: A kernel of fewer channels in or out than this is Adam's: those that densities enter and leave by.
+#: Kernels with fewer input or output channels than this, as in the first and last layers, are left to Adam.
 FEWEST = 16
 
 
 def hidden(parameter: torch.nn.Parameter) -> bool:
-    """Whether a parameter is a kernel (out, in, d, h, w) between hidden channels, wider than one voxel."""
+    """Return whether a parameter is a kernel (out, in, d, h, w) between hidden channels, wider than one voxel."""
     return parameter.ndim == 5 and min(parameter.shape[:2]) >= FEWEST and parameter[0, 0].numel() > 1
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """The nearest matrix (m, n) whose singular values are all about 1, from 0.7 to 1.2."""
+    """Return roughly the orthogonal matrix nearest to a matrix (m, n): its singular values become 0.7 to 1.2."""
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
@@ -37,7 +37,7 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised, for hidden kernels as matrices (out, in · d · h · w); Adam for all other parameters.
+    """Orthogonalised momentum for hidden kernels, as matrices (out, in · d · h · w); Adam for all other parameters.
 
     After K. Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024), with Nesterov's momentum.
     """
@@ -51,23 +51,23 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Take one step by the gradients that there are; `closure` is not asked."""
+        """Take one step from the current gradients; `closure` is ignored."""
         kernels, others = self.param_groups
         for parameter in kernels["params"]:
             momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
             momentum.lerp_(parameter.grad, 1 - MOMENTUM)
             ahead = parameter.grad.lerp(momentum, MOMENTUM).flatten(1)
-            length = LENGTH * max(ahead.shape) ** 0.5  # orthogonal, its root mean square is 1 / sqrt(larger side)
+            length = LENGTH * max(ahead.shape) ** 0.5  # an orthogonal matrix has an RMS of 1 / sqrt(larger side)
             parameter.sub_(orthogonal(ahead).view_as(parameter), alpha=kernels["lr"] * length)
         for group in self._adam.param_groups:
             group["lr"] = others["lr"]
         self._adam.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a run needs to go on."""
+        """Return all that is needed to resume a run."""
         return {"muon": super().state_dict(), "adam": self._adam.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state_dict["muon"])
         self._adam.load_state_dict(state_dict["adam"])

@@ -1,4 +1,4 @@
-"""Real pairs: deposited maps with models that lie on them, drawn in random orientations on a 1 Å grid."""
+"""Real training pairs: deposited maps and their models, drawn in random orientations on a 1 Å grid."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .density import gaussian_density
 from .simulate import Pair, target_density
 from .structures import Scatterers, read_scatterers
 
-#: Not trained on though marked for it: the ASC filament's mouse homologue is the protein of a validation map.
+#: Marked `train` but left out: the mouse homologue of the ASC filament is the protein of a validation map.
 LEAKS = {"2n1f_A": "same protein family as validation map QR_3j63_A"}
-#: The model does not describe the map well enough to be a target.
+#: Marked `train` but left out: the model does not describe the map well enough to be a target.
 POOR = {
     "QR_1oed": "tubular-crystal model of 2005, correlation 0.28",
     "EMMIVox_24095": "correlation 0.24",
@@ -30,22 +30,22 @@ POOR = {
 }
 
 
-#: Columns of pairs.csv that are read; there may be others.
+#: Columns that pairs.csv must have; it may have others.
 COLUMNS = ("id", "resolution", "group", "split")
 
 
 def listed(folder: str | Path) -> list[dict[str, str]]:
-    """Rows of `folder`/pairs.csv, each a map with its model.
+    """Return the rows of `folder`/pairs.csv, each of which lists a map with its model.
 
     Raises
     ------
     SystemExit
-        If there is no such file, or it lacks a column or the resolution of a map.
+        If the file does not exist, or lacks a column or a map's resolution.
     """
     path = Path(folder) / "pairs.csv"
     if not path.exists():
         raise SystemExit(f"{path} is missing: it lists the maps and their models (docs/training.md says how).")
-    with open(path, newline="", encoding="utf-8-sig") as lines:  # spreadsheets may begin it with a byte order mark
+    with open(path, newline="", encoding="utf-8-sig") as lines:  # spreadsheets may write a byte order mark
         reader = csv.DictReader(lines)
         rows = list(reader)
     lacking = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
@@ -60,7 +60,7 @@ def listed(folder: str | Path) -> list[dict[str, str]]:
 
 
 def files(folder: str | Path, name: str) -> tuple[Path, Path]:
-    """Map and model of a pair that pairs.csv lists.
+    """Return the paths of the map and the model of a pair that pairs.csv lists.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def files(folder: str | Path, name: str) -> tuple[Path, Path]:
 
 @dataclass(frozen=True)
 class RealMap:
-    """A deposited map, its cubic-spline coefficients (zyx), its model, and the resolution (Å) it was deposited at."""
+    """A deposited map, its cubic-spline coefficients (zyx), its model, the resolution (Å) as deposited, and its protein."""
 
     density: DensityMap
     spline: np.ndarray
@@ -86,12 +86,12 @@ class RealMap:
 
 
 def read_map(path: Path) -> DensityMap:
-    """A map whose axes are those of its model's coordinates.
+    """Read a map whose axes are parallel to those of its model's coordinates.
 
     Raises
     ------
     SystemExit
-        If ChimeraX has turned it, and says so in the file: training and metrics go by origin and voxel size alone.
+        If the file says that ChimeraX rotated the map: training and metrics use only origin and voxel size.
     """
     density = read_mrc(path)
     if not np.allclose(density.rotation, np.eye(3)):
@@ -100,12 +100,12 @@ def read_map(path: Path) -> DensityMap:
 
 
 def read_split(folder: str | Path, split: str) -> dict[str, RealMap]:
-    """Maps of `folder`/pairs.csv that belong to `split`; of the train split only those fit to train on.
+    """Read the maps of `folder`/pairs.csv that belong to `split`; from the train split, only those fit to train on.
 
     Raises
     ------
     SystemExit
-        If there is none, or a protein would be both trained on and validated on.
+        If there is none, or a protein of the train split is in the validation split too.
     """
     rows = listed(folder)
     fit = [r for r in rows if r["split"] == split and (split != "train" or r["id"] not in (*LEAKS, *POOR))]
@@ -125,10 +125,10 @@ def read_split(folder: str | Path, split: str) -> dict[str, RealMap]:
 
 
 def draw(rng: np.random.Generator, real: RealMap, n: int = 72) -> Pair:
-    """One (n, n, n) pair of a real map: turned, shifted, and re-sharpened or degraded at random.
+    """Draw one (n, n, n) pair from a real map: rotated, shifted, and re-sharpened or degraded at random.
 
-    HR is trusted within some 3.5 Å of the model, and where the map shows nothing: density that nobody modelled is
-    neither right nor wrong.
+    HR is trusted within about 3.5 Å of the model, and where the map is empty. Density that nobody modelled is neither right nor
+    wrong.
     """
     turn = Rotation.random(random_state=int(rng.integers(2**31)))
     centre = real.atoms.coordinates[rng.integers(len(real.atoms))].astype(float) + rng.uniform(-12, 12, 3)
@@ -140,14 +140,14 @@ def draw(rng: np.random.Generator, real: RealMap, n: int = 72) -> Pair:
     lr = ndimage.map_coordinates(real.spline, at, order=3, mode="constant", prefilter=False).reshape(n, n, n)
     outside = ndimage.map_coordinates(real.density.array, at, order=0, mode="constant").reshape(n, n, n) == 0
     lr, resolution = _degrade(rng, lr, real.resolution, n)
-    if rng.random() < 0.5:  # cut sharply on this grid; else the edge rings, as it does where a map is resampled
+    if rng.random() < 0.5:  # a sharp mask edge on this grid; otherwise the edge rings, as after resampling
         lr[outside] = 0
     if rng.random() < 0.2:
         np.maximum(lr, 0, out=lr)
 
     at = turn.inv().apply(real.atoms.coordinates - centre) + n / 2
     hr = target_density(at, real.atoms.weights, n)
-    near = gaussian_density(at, np.ones(len(at)), (n, n, n), 1.5) > 0.004  # 3 to 4 Å from an atom
+    near = gaussian_density(at, np.ones(len(at)), (n, n, n), 1.5) > 0.004  # up to 3 to 4 Å from an atom
     lr = robust(lr).apply(lr)
     empty = ndimage.gaussian_filter(np.abs(lr), 1.5) < 0.08
     lr *= rng.uniform(0.8, 1.25)
@@ -156,7 +156,7 @@ def draw(rng: np.random.Generator, real: RealMap, n: int = 72) -> Pair:
 
 
 def _degrade(rng: np.random.Generator, lr: np.ndarray, resolution: float, n: int) -> tuple[np.ndarray, float]:
-    """Another depositor's sharpening, and sometimes a coarser limit with its noise; the new resolution (Å)."""
+    """Re-sharpen a map, and sometimes degrade it to a coarser resolution with more noise; return it and its resolution (Å)."""
     q2, _ = frequencies(n)
     spectrum = fft.rfftn(lr)
     coarser = max(resolution, 2.8)
@@ -170,13 +170,13 @@ def _degrade(rng: np.random.Generator, lr: np.ndarray, resolution: float, n: int
         spectrum = spectrum + noise * np.sqrt(power * ratio / n**3)[shell]
         cut = 1 / (coarser * rng.uniform(0.8, 1.05))
         spectrum = spectrum * np.clip(0.5 + (cut - np.sqrt(q2)) / rng.uniform(0.02, 0.06), 0, 1)
-    fall = rng.normal(0, 0.5)  # of the amplitude at the resolution limit, as a power of e
+    fall = rng.normal(0, 0.5)  # fall of ln amplitude at the resolution limit
     spectrum = spectrum * np.exp(-fall * np.clip(q2 * coarser**2, 0, 1.5))
     return fft.irfftn(spectrum.astype(np.complex64), s=(n, n, n)).astype(np.float32), coarser
 
 
 def stream(rng: np.random.Generator, maps: dict[str, RealMap]) -> Iterator[Pair]:
-    """Endless pairs of real maps, each protein as often as any other."""
+    """Yield pairs of real maps without end, drawing each protein equally often."""
     groups = sorted({m.group for m in maps.values()})
     while True:
         group = groups[rng.integers(len(groups))]

@@ -1,9 +1,9 @@
-"""Fill a folder with training pairs, and go on renewing them while a trainer reads it.
+"""Fill a folder with training pairs, and keep replacing them while a trainer reads it.
 
     python -m training.pool --kind simulated --data ../data --pool runs/pool
     python -m training.pool --kind real --data ../data --pool runs/pool
 
-Each shard is one file that appears at once (written beside, then renamed). Names start with the kind of pair.
+Each shard is one file, written atomically. Its name starts with the kind of pair.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .structures import load_structures
 
 
 def write_shard(path: Path, shard: list[Pair]) -> None:
-    """Save pairs of any size as one uncompressed npz file."""
+    """Save pairs, whose sizes may differ, as one uncompressed npz file."""
     arrays = {}
     for i, pair in enumerate(shard):
         arrays[f"lr{i}"], arrays[f"hr{i}"] = pair.lr, pair.hr
@@ -34,7 +34,7 @@ def write_shard(path: Path, shard: list[Pair]) -> None:
 
 
 def read_shard(path: Path) -> list[Pair]:
-    """Pairs of one shard."""
+    """Read the pairs of one shard."""
     with np.load(path) as arrays:
         return [
             Pair(arrays[f"lr{i}"], arrays[f"hr{i}"], arrays.get(f"trusted{i}"), float(d))
@@ -43,7 +43,10 @@ def read_shard(path: Path) -> list[Pair]:
 
 
 def endless(kind: str, data: Path, seed: int | None) -> Iterator[Pair]:
-    """Pairs of one kind, from the structures or the train maps under `data`; without a seed others each time."""
+    """Return an endless stream of pairs of one kind, from the structures or the train maps under `data`.
+
+    Without a seed, the pairs differ each time.
+    """
     rng = np.random.default_rng(seed)
     if kind == "real":
         return pairs.stream(rng, pairs.read_split(data / "maps", "train"))
@@ -51,7 +54,7 @@ def endless(kind: str, data: Path, seed: int | None) -> Iterator[Pair]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write shards until the time is over, then stop; the oldest are replaced first."""
+    """Write shards until the time is over; once all numbers are used, the oldest shards are replaced."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--kind", choices=("simulated", "real"), required=True)
     parser.add_argument("--data", type=Path, default=Path("../data"))
@@ -70,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
             name = f"{options.kind}-{options.first + written % options.shards:05d}.npz"
             write_shard(options.pool / name, [next(source) for _ in range(options.pairs)])
             written += 1
-    except KeyboardInterrupt:  # what is written is whole
+    except KeyboardInterrupt:  # shards that have been written are complete
         pass
     print(f"{written} shards of {options.pairs} {options.kind} pairs in {options.pool}")
 

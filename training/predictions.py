@@ -1,4 +1,4 @@
-"""Predictions of our networks, kept: raw, so that blurs are compared without predicting again."""
+"""Cached predictions of our networks; raw ones are cached, so that blurs can be compared without predicting again."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from superem.nets import store
 
 from .metrics.cache import Cache, digest, source
 
-#: A prediction that was kept holds as long as the code that made it is the same.
+#: A cached prediction is valid as long as the code that made it is the same.
 SOURCE = source(density_module, normalise, predict, runner, tiles)
 
 Blur = list[list[float]]
 
 
 def weights_digest(model: store.Model) -> str:
-    """Digest of all in a weights file that a raw prediction depends on."""
+    """Return a digest of everything in a weights file that raw predictions depend on."""
     weights = [part for name, value in model.network.state_dict().items() for part in (name, value.numpy())]
     card = model.card
     return digest(*weights, card.architecture, card.options, card.tile, card.margin, card.normalisation)
 
 
 class Predictor:
-    """One model as the evaluation runs it: `superem.core.predict.enhance` on the CPU, with its raw prediction kept.
+    """One model as the evaluation runs it: `superem.core.predict.enhance` on the CPU, with its raw predictions cached.
 
     Parameters
     ----------
     model : weights and card.
-    cache : where raw predictions are kept, under the weights themselves: a file with another card predicts no more.
-    tiling, rotations : as `enhance`: without `rotations`, as many as the card says.
-    blur, follow : in place of the card's.
+    cache : holds raw predictions, by the weights themselves: a new card alone causes no new prediction.
+    tiling, rotations : as in `enhance`; without `rotations`, as many as the card says.
+    blur, follow : used instead of the card's.
     """
 
     def __init__(self, model: store.Model, cache: Cache, tiling: str = "normal", rotations: int | None = None,
@@ -48,11 +48,14 @@ class Predictor:
         self.rotations = predict.orientations(rotations, card)
         code = sys.modules[type(model.network).__module__]
         self._key = digest(SOURCE, source(code), weights_digest(model), tiling, self.rotations)
-        #: Tells what predicts from what predicts otherwise, whatever else the file says.
+        #: Digest of all that affects results, whatever else the file says.
         self.identity = digest(weights_digest(model), self.rotations, self.blur, self.follow)
 
     def __call__(self, density: DensityMap, resolution: float | None = None, finest: float = 0.0) -> DensityMap:
-        """The super-resolved map of one on the 1 Å grid; without its resolution (Å) that is found, never finer than `finest`."""
+        """Return the super-resolved map of one on the 1 Å grid.
+
+        Without a `resolution` (Å), it is found from the map, and is never finer than `finest`.
+        """
         key = digest(self._key, density.array, density.step)
         raw = self.cache.array(key, lambda: predict.enhance(
             density, self.model, tiling=self.tiling, rotations=self.rotations, device="cpu").density.array)
@@ -65,10 +68,10 @@ class Predictor:
 
 def predictors(names: list[str], cache: Cache, tiling: str = "normal", rotations: int | None = None, tile: int | None = None,
                blurs: list[Blur] | None = None, taken: tuple[str, ...] = ()) -> dict[str, Predictor]:
-    """Our models by the labels that tables give them.
+    """Return our models by their labels in tables.
 
-    A label is the card's name; the file's where several cards share one; with a bit of the digest where that is `taken` too.
-    Each of `blurs` makes one more of each model.
+    A label is the card's name, or the file's name if several cards share theirs. A part of the weights' digest is added if the
+    label is already used or in `taken`. Each table in `blurs` adds one more variant of each model.
     """
     models = [store.load(name) for name in names]
     shared = Counter(model.card.name for model in models)
@@ -86,12 +89,12 @@ def predictors(names: list[str], cache: Cache, tiling: str = "normal", rotations
 
 
 def label_of(predictor: Predictor, outcome: dict) -> str:
-    """Under which label an evaluation holds a model.
+    """Return the label under which an evaluation holds a model.
 
     Raises
     ------
     SystemExit
-        If it holds only others.
+        If it holds only other models.
     """
     for label, identity in outcome["models"].items():
         if identity == predictor.identity:

@@ -1,11 +1,11 @@
-"""How close simulated maps are to deposited ones: spectra, densities, local agreement with the model, and a classifier.
+"""Compare simulated maps with deposited ones: spectra, densities, local agreement with the model, and a classifier.
 
     python -m training.realism --data ../data --out docs/images/realism.png
 
 Deposited maps are those of the train split within the simulator's range of resolutions, resampled to 1 Å and
-normalised, nothing else; validation maps are not read. Both kinds go through the same functions. Prints a table
-and the accuracy of a logistic regression that tells simulated from deposited cubes of proteins it has not seen,
-beside what the same regression makes of maps of one kind.
+normalised; validation maps are not read. Both kinds go through the same functions. The command prints a table, and
+the accuracy of a logistic regression that tells simulated from deposited cubes of proteins that it was not trained on. For
+comparison, it prints the accuracy of the same regression between maps of the same kind.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .map_statistics import SHELLS, STATISTICS, Measured, Sample, measure
 from .structures import Scatterers, load_structures
 
-#: Proteins that the present ranges of noise, weighting, filters and side chains were not chosen on; other ranges were.
+#: Proteins on which the present ranges of noise, weighting, filters and side chains were not tuned (other ranges were).
 UNSEEN = ("7mjs", "7nqk", "FrhA", "PCV2_cap", "kinesin_MT")
 
-#: Statistics by what they look at, for the classifier to see alone.
+#: Subsets of statistics on which the classifier is run separately.
 FAMILIES = {
     "all statistics": STATISTICS,
     "without those outside of the molecule": tuple(s for s in STATISTICS if "outside" not in s),
@@ -37,13 +37,13 @@ FAMILIES = {
     "correlation with the model alone": STATISTICS[9:10],
     "those outside of the molecule alone": STATISTICS[5:7],
 }
-#: Frequencies times resolution at which the FSC is printed, and percentiles of everything.
+#: Shells (frequency times resolution) for which curves on `SHELLS` are printed, and the percentiles printed of all statistics.
 PRINTED = (0.15, 0.35, 0.55, 0.75, 0.95, 1.15)
 QUANTILES = (10, 25, 50, 75, 90)
 
 
 def deposited(folder: Path, lowest: float = 2.6, highest: float = 6.0) -> dict[str, Sample]:
-    """Train maps of `folder`/pairs.csv with a resolution (Å) that the simulator draws, by name."""
+    """Return train maps of `folder`/pairs.csv, by name, whose resolution (Å) lies in the simulator's range."""
     samples = {}
     for name, real in pairs.read_split(folder, "train").items():
         if lowest <= real.resolution <= highest:
@@ -55,7 +55,7 @@ def deposited(folder: Path, lowest: float = 2.6, highest: float = 6.0) -> dict[s
 
 
 def simulated(rng: np.random.Generator, sets: dict[str, list[Scatterers]], count: int) -> list[Sample]:
-    """Maps drawn from the simulator; its pairs of mere noise are left out."""
+    """Draw maps from the simulator, without its pairs of noise alone."""
     molecules = (pair for pair in simulate.stream(rng, sets) if pair.hr.any())
     samples = []
     for number in range(count):
@@ -66,20 +66,20 @@ def simulated(rng: np.random.Generator, sets: dict[str, list[Scatterers]], count
 
 
 def _normalise(array: np.ndarray) -> np.ndarray:
-    """Network units, twice, since simulated pairs come normalised and then scaled at random."""
+    """Normalise twice to network units, since simulated pairs come normalised and then scaled at random."""
     once = robust(array).apply(array)
     return robust(once).apply(once)
 
 
 def inside_share(values: np.ndarray, reference: np.ndarray) -> float:
-    """Share of `values` (maps, ...) within the 5 to 95 % band of `reference` (maps, ...), over all columns."""
+    """Return the share of `values` (maps, ...) within the 5 to 95 % band of `reference` (maps, ...), over all columns."""
     low, high = np.nanpercentile(reference, [5, 95], axis=0)
     known = np.isfinite(values)
     return float(((values >= low) & (values <= high))[known].mean())
 
 
 def quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`QUANTILES` of `values` (maps,), undefined ones left out, each counting by its weight."""
+    """Return the weighted `QUANTILES` of `values` (maps,), ignoring undefined ones."""
     known = np.isfinite(values)
     values, weights = values[known], weights[known]
     order = np.argsort(values)
@@ -88,9 +88,9 @@ def quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def table(real: Measured, fake: Measured, groups: list[str]) -> str:
-    """Rows of each statistic: quantiles of both kinds, and how much of either lies in the other's 5 to 95 % band.
+    """Return a row for each statistic: quantiles of both kinds, and the share of each kind within the other's 5 to 95 % band.
 
-    Of deposited maps, of the proteins in `groups`, every protein counts alike.
+    In the quantiles of deposited maps, every protein in `groups` has the same weight.
     """
     share = np.array([1 / groups.count(g) for g in groups])
     percent = "  ".join(f"{q:3d} %" for q in QUANTILES)
@@ -121,9 +121,9 @@ def _shares(real: np.ndarray, fake: np.ndarray) -> str:
 
 def tell_apart(rng: np.random.Generator, real: list[Sample], fake: list[Sample], cubes: list[np.ndarray],
                fake_cubes: list[np.ndarray]) -> list[float]:
-    """Print how well the classifier tells the cubes of both kinds apart, what that means, and by what it does.
+    """Print how well the classifier tells the cubes of both kinds apart, reference accuracies, and which statistics decide.
 
-    Returns its accuracy by all statistics: against all simulated maps, and against the masked ones.
+    Returns its accuracy with all statistics: against all simulated maps, and against the masked ones.
     """
     groups, makers = ([getattr(s, name) for s in real] for name in ("group", "maker"))
     score, each, weights = accuracy(rng, cubes, fake_cubes, groups)
@@ -143,7 +143,7 @@ def tell_apart(rng: np.random.Generator, real: list[Sample], fake: list[Sample],
               *(100 * x for r in references(rng, cubes, fake_cubes, groups) for x in (r.mean(), *np.percentile(r, [5, 95])))))
     print("Share of a protein's cubes recognised: " + ", ".join(f"{g} {100 * s:.0f} %" for g, s in each.items()))
     simulated_right = 2 * score - np.mean(list(each.values()))
-    unseen = [g for g in UNSEEN if g in each]  # who fetched the maps may have fewer
+    unseen = [g for g in UNSEEN if g in each]  # fetched data may lack some of them
     if unseen:
         print(f"Right on the proteins that the last ranges were not chosen on ({', '.join(unseen)}):"
               f" {50 * (np.mean([each[g] for g in unseen]) + simulated_right):.0f} %")
@@ -154,7 +154,7 @@ def tell_apart(rng: np.random.Generator, real: list[Sample], fake: list[Sample],
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure both kinds, print the table and the classifier's accuracy, draw the plot."""
+    """Measure both kinds of maps, print the table and the classifier's accuracy, and draw the figure."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with maps/ and structures/")
     parser.add_argument("--out", type=Path, help="picture to write")
@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
                          " the other half.")
     scores = tell_apart(rng, list(real.values()), fake, cubes, fake_cubes)
     if options.out:
-        from .realism_plot import draw  # matplotlib only where a picture is wanted
+        from .realism_plot import draw  # imports matplotlib, which only the figure needs
 
         resolutions = [s.resolution for s in real.values()]
         draw(options.out, resolutions, (curves, medians), (fake_curves, fake_medians), scores)

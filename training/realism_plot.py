@@ -1,4 +1,4 @@
-"""The picture of `training.realism`: simulated maps as bands, each deposited map as a line or a point."""
+"""The figure of `training.realism`: simulated maps as bands, each deposited map as a line or a point."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Kind = tuple[Measured, Measured]
 
 
 def draw(out: Path, resolutions: list[float], real: Kind, fake: Kind, scores: Sequence[float]) -> None:
-    """Write the picture: `real` and `fake` each hold curves (maps, bins) and statistics (maps,) by name.
+    """Draw the figure: `real` and `fake` each hold curves (maps, bins) and statistics (maps,) by name.
 
     Parameters
     ----------
     out
         PNG file.
     resolutions
-        Å, of each deposited map.
+        Resolution of each deposited map, Å.
     real, fake
-        As `training.realism.main` measures them.
+        As measured by `training.realism.main`.
     scores
-        The classifier's accuracy on proteins left out, of all simulated maps and of masked ones.
+        The classifier's accuracy on left-out proteins: for all simulated maps, and for masked ones.
     """
     figure, axes = plt.subplot_mosaic(
         [["amplitude", "fsc", "strips"], ["density", "local", "strips"]], figsize=(16, 8.4), layout="constrained"
@@ -74,7 +74,7 @@ def draw(out: Path, resolutions: list[float], real: Kind, fake: Kind, scores: Se
 
 
 def _bands(ax: Axes, x: np.ndarray, curves: np.ndarray) -> None:
-    """Median, quartiles and 5 to 95 % of simulated `curves` (maps, len(x))."""
+    """Plot the median, the quartiles and the 5 to 95 % band of simulated `curves` (maps, len(x))."""
     low, first, middle, third, high = np.nanpercentile(curves, [5, 25, 50, 75, 95], axis=0)
     ax.fill_between(x, low, high, color=LIGHT, alpha=0.5, lw=0, label="simulated, 5–95 %")
     ax.fill_between(x, first, third, color=SIMULATED, alpha=0.4, lw=0, label="simulated, quartiles")
@@ -82,7 +82,7 @@ def _bands(ax: Axes, x: np.ndarray, curves: np.ndarray) -> None:
 
 
 def _strips(ax: Axes, real: dict[str, np.ndarray], fake: dict[str, np.ndarray]) -> None:
-    """One row a statistic, in units of the simulated maps' half band about their median."""
+    """Plot one row per statistic, in half-widths of the simulated maps' 5 to 95 % band about their median."""
     for row, name in enumerate(real):
         low, first, middle, third, high = np.nanpercentile(fake[name], [5, 25, 50, 75, 95])
         unit = (high - low) / 2 + 1e-9

@@ -1,19 +1,19 @@
-"""How well a super-resolved map tells where it is right, and the table by which it does (`core/reliability.py`).
+"""Measure how well a result's local detail predicts where it is right, and fit the table that does so (`core/reliability.py`).
 
     python -m training.reliability --data ../data/maps --weights unet
     python -m training.reliability --data ../data/maps --weights unet --also 2n1f_A EMMIVox_24095
     python -m training.reliability --data ../data/maps --weights unet --reported
     python -m training.export --weights src/weights/unet.safetensors --reliability '[[0, 0], [0.06, 0.1], ...]'
 
-At every atom of a model, the local strength of detail in the super-resolved map is compared with the mean Q-score of the
-atoms within 5 Å, in that map. A table of both, fitted to the validation maps, makes one of the other: a piecewise linear
-curve from (0, 0) that never falls, every map counting alike. Network and train maps know each other too well to be of use.
-What is printed of a map is by a table fitted to the maps of the other proteins, so that it holds for a new one; `--also` names
-maps that no table is fitted to. The last line is the table of all, for the card.
+At every atom of a model, the local strength of detail in the super-resolved map is compared with the mean Q-score, in that
+map, of the atoms within 5 Å. A piecewise linear curve that starts at (0, 0) and never falls gives the Q-score to expect for a
+strength of detail. It is fitted to the validation maps, each with the same weight; train maps are of no use, since the network
+has seen them. The figures printed for a map use a curve fitted to the maps of the other proteins, so that they hold for new
+proteins. `--also` names maps to which no curve is fitted. The last line is the curve of all validation maps, for the card.
 
-Rank correlations within a map are given for the input's own detail and for the local correlation of input and output, too.
-The last column is of what the network invents: a map with the amplitudes of the real one and random phases holds no molecule, and
-where the result of that is above the level (as in `training/metrics/controls.py`), this is the Q-score to expect by the table.
+Rank correlations within a map are also given for the input's own detail, and for the local correlation of input and output.
+The last column is about density that the network invents. A map with the real map's amplitudes and random phases holds no
+molecule; the column is the mean expected Q-score where its result is above the level (as in `training/metrics/controls.py`).
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ from .metrics.qscore import scores
 from .metrics.tables import table
 from .predictions import Predictor
 
-#: Atoms within this distance, Å, share a Q-score: that of one atom is noise.
+#: Q-scores are averaged over the atoms within this distance, Å, since a single atom's is too noisy.
 NEIGHBOURHOOD = 5.0
-#: Strengths of detail, network units, between which the curve is straight.
+#: Nodes of the piecewise linear curve: strengths of detail, network units.
 NODES = (0.0, 0.06, 0.09, 0.12, 0.16, 0.22)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One map: at each atom (n,) detail of the result and of the input, their local correlation, and the local Q-score.
+    """One map: at each atom (n,), the detail of result and input, their local correlation, and the local Q-score.
 
-    `invented` (m,) is the detail wherever random phases make density above the level.
+    `invented` (m,) is the detail wherever the result for random phases is above the level.
     """
 
     name: str
@@ -71,12 +71,12 @@ class Sample:
 def read_samples(
     data: Path, weights: str, also: list[str], cache: Cache, rotations: int | None = None, reported: bool = False
 ) -> list[Sample]:
-    """Samples of the validation maps and of those in `also`, told the `reported` resolution or finding their own.
+    """Return samples of the validation maps and of those in `also`, predicted with the `reported` resolution or one found.
 
     Raises
     ------
     SystemExit
-        If the validation maps are of one protein.
+        If all validation maps are of one protein.
     """
     cases = read_cases(data)
     if len({case.group for case in cases}) < 2:
@@ -108,13 +108,13 @@ def read_samples(
 
 
 def local_agreement(lr: np.ndarray, sr: np.ndarray) -> np.ndarray:
-    """Correlation about the mean of two maps in a Gaussian window round each voxel, (nz, ny, nx)."""
+    """Return the correlation about the mean of two maps in a Gaussian window around each voxel, (nz, ny, nx)."""
     product, a, b = (gaussian_filter(x, WINDOW, mode="nearest") for x in (lr * sr, lr, sr))
     return (product - a * b) / np.maximum(local_detail(lr) * local_detail(sr), 1e-6)
 
 
 def fit(samples: list[Sample]) -> list[list[float]]:
-    """(detail, Q-score) pairs of the rising curve that fits best by least squares, all maps counting alike."""
+    """Fit the non-decreasing curve by least squares, all maps weighted equally; return (detail, Q-score) pairs."""
     nodes = np.array(NODES)
 
     def steps(detail: np.ndarray) -> np.ndarray:
@@ -127,12 +127,12 @@ def fit(samples: list[Sample]) -> list[list[float]]:
 
 
 def expected(samples: list[Sample], detail: np.ndarray) -> np.ndarray:
-    """Q-scores (n,) by the curve fitted to `samples`."""
+    """Return the Q-scores (n,) that the curve fitted to `samples` predicts."""
     return np.interp(detail, *np.array(fit(samples)).T)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print a row a map, and the table for the card."""
+    """Print one row per map, and the table for the card."""
     parser = argparse.ArgumentParser(parents=[MEASURING], description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default=DEFAULT, help="name of a bundled model, or a weights file")

@@ -1,10 +1,10 @@
-"""Simulated pairs: a map as it would be deposited (LR) of an atomic structure, and its HR density.
+"""Simulated pairs: from an atomic structure, a map as it might be deposited (LR), and its HR density.
 
-The physics, in order: atoms that lie not quite where the model has them, with strengths and B-factors that vary along
-the chain and smoothly in space; bulk solvent, sometimes detergent; an overall fall-off, sometimes worse in one direction;
-noise whose power meets the signal's where the model-map FSC is 0.5, near the stated resolution; FSC weighting, low-pass
-filters, the cubic limit of the voxel; masks of several kinds and clipping, since most deposited crops have one
-(`training.degrade`). All on a 1 Å grid.
+The steps, in order (`training.degrade`): atoms displaced from their places in the model, with strengths and B-factors that
+vary along the chain and smoothly in space; bulk solvent, sometimes detergent; an overall fall-off, sometimes stronger in one
+direction; noise with three times the signal's power where the model-map FSC is 0.5, near the stated resolution; FSC weighting,
+low-pass filters and the voxel's cubic Nyquist limit; masks of several kinds and clipping, since most deposited crops have
+them. All arrays are on a 1 Å grid.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from .degrade import frequencies, smooth_field
 from .density import SIGMA_PER_RESOLUTION, gaussian_density
 from .structures import Scatterers
 
-#: The network's target: every atom as a Gaussian of this resolution (Å). A blunter HR is this one, blurred.
+#: The network's target: every atom is a Gaussian at this resolution (Å). A blunter HR is this one, blurred.
 TARGET_RESOLUTION = 1.8
-#: HR density (electrons per Å³) that becomes 1 in network units: about the 95th percentile inside a protein.
+#: HR density (electrons per Å³) that is 1 in network units: about the 95th percentile inside a protein.
 TARGET_UNIT = 1.9
-#: How often each set of structures is drawn, where it exists.
+#: Relative frequency with which each set of structures is drawn, if it is present.
 SET_SHARES = {"PDownB": 0.42, "BM5": 0.33, "ProtDNA": 0.07, "IOMemP": 0.14, "aptamer": 0.04}
 #: Share of pairs that hold no molecule.
 NOISE_SHARE = 0.1
-#: Of those, the share that has the spectrum of a molecule's map, with phases that mean nothing.
+#: Share of these that have the spectrum of a molecule's map, with random phases.
 PHASELESS_SHARE = 0.4
-#: Shares of the other pairs with a neighbour, a ligand, detergent, and directional resolution.
+#: Shares of the other pairs that have a neighbour, a ligand, detergent, and anisotropic resolution.
 NEIGHBOUR_SHARE, LIGAND_SHARE, BELT_SHARE, DIRECTIONAL_SHARE = 0.15, 0.15, 0.08, 0.2
-#: Voxel sizes of deposited maps, Å, as far as their resolution allows them.
+#: Range of the voxel sizes of deposited maps, Å, as far as their resolution allows.
 VOXELS = (0.6, 1.8)
-#: Part of the raw map's fall-off that sharpening has left: all, none, or less than none where it went too far.
+#: Range of the fraction of the raw map's fall-off that is left after sharpening; negative if it was over-sharpened.
 SHARPENED = (-0.1, 1.0)
-#: Share of pairs in which the molecule takes up little of a box without a mask.
+#: Share of pairs with a molecule in a large box without a mask.
 SOLVENT_SHARE = 0.08
 
 
@@ -53,9 +53,9 @@ class Pair:
     hr
         (n, n, n) float16, in units of `TARGET_UNIT`.
     trusted
-        (n, n, n) uint8, 255 where HR is known to be right; None where it is right everywhere.
+        (n, n, n) uint8, 255 where HR is known to be right; None if it is right everywhere.
     resolution
-        Å.
+        Resolution of LR, Å.
     """
 
     lr: np.ndarray
@@ -65,13 +65,13 @@ class Pair:
 
 
 def target_density(coordinates: np.ndarray, weights: np.ndarray, n: int) -> np.ndarray:
-    """HR density in network units at the target resolution, (n, n, n) float32, of atoms at (m, 3) xyz voxels."""
+    """Return the HR density in network units at the target resolution, (n, n, n) float32, of atoms at (m, 3) xyz voxels."""
     sigma = TARGET_RESOLUTION * SIGMA_PER_RESOLUTION
     return gaussian_density(coordinates, weights, (n, n, n), sigma) / np.float32(TARGET_UNIT)
 
 
 def simulate(rng: np.random.Generator, atoms: Scatterers, largest: int = 80) -> Pair:
-    """Draw one pair from a structure: a random orientation, and a random place where it is larger than the box."""
+    """Draw one pair from a structure: a random orientation, and a random part if it is larger than the box."""
     atoms = replace(atoms, coordinates=_random_turn(rng).apply(atoms.coordinates))
     low, high = atoms.coordinates.min(0), atoms.coordinates.max(0)
     extent = float((high - low).max())
@@ -94,10 +94,10 @@ def simulate(rng: np.random.Generator, atoms: Scatterers, largest: int = 80) -> 
 
     d = _resolution(rng)
     q2, q_max = frequencies(n)
-    loose = rng.random() ** 2  # from rigid and well modelled, as a virus may be, to flexible: all errors follow it
+    loose = rng.random() ** 2  # 0: rigid and well modelled, as some viruses; 1: flexible. All errors grow with it
     moved = degrade.misplace(rng, xyz, atoms.side, n, d, loose)
-    # amplitudes of the raw reconstruction fall by this B-factor and noise hardly does; sharpening leaves a part of the fall, and
-    # raises the noise by the rest
+    # the signal of the raw reconstruction falls off with B-factor raw_b, the noise hardly at all; sharpening leaves a part of
+    # the fall-off, and amplifies the noise by the rest
     raw_b, left = d * d * rng.uniform(8, 18), rng.uniform(*SHARPENED)
     spectrum, absent = degrade.signal(rng, moved, atoms, n, d, loose, raw_b * left, q2)
     voxel = np.clip(np.rint(xyz[:, ::-1]).astype(int), 0, n - 1)
@@ -113,23 +113,23 @@ def simulate(rng: np.random.Generator, atoms: Scatterers, largest: int = 80) -> 
     density = degrade.deposit(rng, spectrum, molecule, d, raw_b, left, q2, q_max <= 1 / (2 * voxel_size))
     mask, tight = (np.ones((n, n, n), np.float32), False) if roomy else degrade.mask(rng, xyz, voxel, atoms, molecule)
     density = degrade.mask_and_resample(rng, density, mask, tight, voxel_size)
-    if rng.random() < 0.12:  # clipped at a threshold, as by a "zone" of someone's contour
+    if rng.random() < 0.12:  # clipped at a threshold, as if only density above a contour were kept
         level = np.percentile(density[molecule > 0], rng.uniform(10, 45))
         density = np.where(density > max(level, 0), density, 0)
 
     kept = (mask[tuple(voxel.T)] > 0.5) & ~absent
     hr = target_density(xyz[kept], atoms.weights[kept], n)
-    if detergent is not None:  # it is no molecule to be made sharp, nor is it to be wiped out
+    if detergent is not None:  # the network should neither sharpen detergent nor remove it
         hr += detergent * mask / np.float32(TARGET_UNIT)
     lr = robust(density).apply(density) * rng.uniform(0.8, 1.25)
     return Pair(lr.astype(np.float16), hr.astype(np.float16), None, d)
 
 
 def noise(rng: np.random.Generator, like: Pair | None = None) -> Pair:
-    """A pair without a molecule: noise of a map's spectrum, whole or inside a mask, and nothing in HR.
+    """Draw a pair without a molecule: noise with a map's spectrum, with or without a mask, and an empty HR.
 
-    Normalisation scales it until it looks as strong as a molecule; the network must still see that it is none. The
-    spectrum is drawn, or that of the pair `like`.
+    Normalisation scales the noise until it looks as strong as a molecule; the network must still recognise it as noise. The
+    spectrum is random, or that of the pair `like`.
     """
     n, d = (64, _resolution(rng)) if like is None else (len(like.lr), like.resolution)
     white = fft.rfftn(rng.standard_normal((n, n, n), np.float32))
@@ -141,10 +141,10 @@ def noise(rng: np.random.Generator, like: Pair | None = None) -> Pair:
         amplitude[0, 0, 0] = 0
     field = fft.irfftn(white * amplitude, s=(n, n, n)).astype(np.float32)
     kind = rng.random()
-    if kind < 0.35:  # kept here and there
+    if kind < 0.35:  # kept in random patches
         place = smooth_field(rng, n, rng.uniform(8, 30))
         field *= np.clip((place - rng.uniform(-0.5, 1)) / rng.uniform(0.02, 0.5), 0, 1)
-    elif kind < 0.65:  # in a sphere, as reconstructions are masked
+    elif kind < 0.65:  # kept in a sphere, as reconstructions are masked
         at = np.arange(n, dtype=np.float32) - n / 2
         z, y, x = at + rng.uniform(-0.4, 0.4, (3, 1)).astype(np.float32) * n
         radius = np.sqrt(z[:, None, None] ** 2 + y[None, :, None] ** 2 + x[None, None, :] ** 2)
@@ -164,7 +164,7 @@ def _random_turn(rng: np.random.Generator) -> Rotation:
 
 
 def _with_neighbour(rng: np.random.Generator, atoms: Scatterers) -> Scatterers:
-    """The molecule and a copy of it, turned, that touches it: another subunit, of chains of its own."""
+    """Add a rotated copy of the molecule that touches it, with chains of its own: another subunit."""
     u = _random_turn(rng).as_matrix()[0]
     copy = _random_turn(rng).apply(atoms.coordinates)
     copy += u * ((atoms.coordinates @ u).max() - (copy @ u).min() + rng.uniform(1, 4))
@@ -173,7 +173,7 @@ def _with_neighbour(rng: np.random.Generator, atoms: Scatterers) -> Scatterers:
 
 
 def _with_ligand(rng: np.random.Generator, atoms: Scatterers) -> Scatterers:
-    """The molecule and, at its surface, a compact or branched string of 8 to 40 atoms: a ligand, a lipid, a glycan."""
+    """Add a compact or branched string of 8 to 40 atoms at the molecule's surface: a ligand, a lipid, a glycan."""
     middle = atoms.coordinates.mean(0)
     u = _random_turn(rng).as_matrix()[0]
     start = atoms.coordinates[np.argmax((atoms.coordinates - middle) @ u)] + 3.5 * u
@@ -198,12 +198,12 @@ def _joined(one: Scatterers, other: Scatterers) -> Scatterers:
 
 
 def stream(rng: np.random.Generator, sets: dict[str, list[Scatterers]]) -> Iterator[Pair]:
-    """Endless pairs, each set of structures drawn by its share, and now and then nothing but noise.
+    """Yield pairs without end, drawing each set of structures by its share, and sometimes noise alone.
 
     Raises
     ------
     SystemExit
-        If there are no structures, or some of a set whose share is not known.
+        If there are no structures, or there is a set whose share is not known.
     """
     if not sets or not sets.keys() <= SET_SHARES.keys():
         raise SystemExit(f"Structures belong to one of the sets {', '.join(SET_SHARES)}, which says how often they are drawn;"

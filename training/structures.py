@@ -1,4 +1,4 @@
-"""Atoms of a model file, and the cached set of structures that simulated pairs are made from."""
+"""Atoms of model files, and the cached structures from which pairs are simulated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from superem.core.files import replaced
 
 @dataclass(frozen=True)
 class Scatterers:
-    """Heavy atoms of a model, as what scatters electrons: for densities. `metrics.Atoms` is for what is measured.
+    """Heavy atoms of a model as scatterers of electrons, to compute densities. `metrics.Atoms` is for measuring.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Scatterers:
     chains
         (n,) chain index, int16.
     side
-        (n,) 0 main chain or nucleic acid, 1 side chain, 2 the end of an acidic side chain, uint8.
+        (n,) 0 main chain or nucleic acid, 1 side chain, 2 end of an acidic side chain, uint8.
     """
 
     coordinates: np.ndarray
@@ -48,10 +48,10 @@ ACIDIC_ENDS = {("ASP", "CG"), ("ASP", "OD1"), ("ASP", "OD2"), ("GLU", "CD"), ("G
 
 
 def read_scatterers(path: str | Path) -> Scatterers:
-    """Heavy atoms of the first model of a PDB or mmCIF file (.gz too), without waters.
+    """Read the heavy atoms of the first model of a PDB or mmCIF file (.gz too), without waters.
 
-    All places of an atom are kept, each by its occupancy: so the density is that of the whole model. `metrics.read_atoms`
-    keeps one place, for scores are an atom's, and the waters, which a map shows.
+    All alternative conformations are kept, weighted by occupancy, so that the density is that of the whole model.
+    `metrics.read_atoms` keeps one conformation, since scores are per atom, and keeps waters, which a map shows.
 
     Raises
     ------
@@ -82,15 +82,15 @@ def read_scatterers(path: str | Path) -> Scatterers:
 
 
 def load_structures(folder: str | Path, cache: str | Path) -> dict[str, list[Scatterers]]:
-    """Structures listed in `folder`/structures.csv by set.
+    """Return the structures listed in `folder`/structures.csv, by set.
 
-    Reading 1,567 files takes a minute, so the atoms are kept in `cache`, an npz file that holds for as long as the
-    list of structures is the same, and is enough where the files are not at hand.
+    Reading 1,567 files takes a minute, so the atoms are cached in `cache`, an npz file. It is valid as long as the list of
+    structures is the same, and suffices where the list is not at hand.
 
     Raises
     ------
     SystemExit
-        If there is neither the list nor the cache, or a file is missing that is listed.
+        If there is neither the list nor the cache, or a listed file is missing.
     """
     cache, table = Path(cache), Path(folder) / "structures.csv"
     listed = table.read_bytes() if table.exists() else None
@@ -107,14 +107,14 @@ def load_structures(folder: str | Path, cache: str | Path) -> dict[str, list[Sca
             raise SystemExit(f"{path} is missing, though {table.name} lists it.")
         sets.setdefault(row["set"], []).append(read_scatterers(path))
     cache.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(cache) as part, open(part, "wb") as whole:  # several writers of pairs may make it at once
+    with replaced(cache) as part, open(part, "wb") as whole:  # several processes may write it at the same time
         np.savez_compressed(whole, listed=np.frombuffer(listed, np.uint8), **_pack(sets))
-    with np.load(cache) as arrays:  # so that a first reading gives what all later ones do
+    with np.load(cache) as arrays:  # so that the first run gets the same rounded values as later ones
         return _unpack(arrays)
 
 
 def _pack(sets: dict[str, list[Scatterers]]) -> dict[str, np.ndarray]:
-    """All atoms in a few small arrays: steps of 0.01 Å from atom to atom, B-factors of 0.5 Å²."""
+    """Pack all atoms into a few small arrays: coordinate differences in 0.01 Å, B-factors in 0.5 Å²."""
     packed = {}
     for name, structures in sets.items():
         grid = [np.rint(100 * (s.coordinates - s.coordinates[0])).astype(np.int32) for s in structures]

@@ -1,10 +1,11 @@
-"""How much a tiling costs and how far it is from the paper's dense one.
+"""Measure the time that each tiling takes, and its error against the paper's dense tiling.
 
     python -m training.tiling demo/data/emd_1461_vp6.mrc.gz --model unet
 
-Every tiling is compared with the same network on tiles of 48 voxels, 4 apart as in the paper, averaged without a window
-inside a margin of 8: so dense that no face of a tile is seen. The error is the root mean square difference inside the
-molecule, relative to the standard deviation of the reference there. Nothing is skipped, so that times can be compared.
+Every tiling is compared with a dense reference by the same network: tiles of 48 voxels with a stride of 4, as in the paper,
+averaged without a window inside a margin of 8, so that no tile faces are visible. The error is the root mean square difference
+inside the molecule, relative to the standard deviation of the reference there. No tiles are skipped, so that times can be
+compared.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from superem.nets.store import DEFAULT, Model, load
 from .command import as_command
 
 DENSE = Tiling(48, 4, 8, "mean")
-MOLECULE = 0.3  # network units: voxels above this are inside the molecule
+MOLECULE = 0.3  # network units; voxels above this count as inside the molecule
 
 
 def compare(density: DensityMap, model: Model) -> list[tuple[str, float, float]]:
-    """Name, relative error and seconds of the dense reference and of each preset, on a map of 1 Å voxels."""
+    """Return name, relative error and seconds of the dense reference and of each preset, on a map of 1 Å voxels."""
     card = model.card
     molecule = NORMALISATIONS[card.normalisation](density.array).apply(density.array) > MOLECULE
     tilings: dict[str, str | Tiling] = {"48/4 mean": DENSE}
@@ -48,7 +49,7 @@ def compare(density: DensityMap, model: Model) -> list[tuple[str, float, float]]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print a row a tiling: its error, and how many times faster than the reference it is."""
+    """Print one row per tiling: its error, its time, and how many times faster than the reference it is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("map", type=Path)
     parser.add_argument("--model", default=DEFAULT)

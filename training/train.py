@@ -7,9 +7,9 @@
     python -m training.train --name paper --architecture generator --target-scale 0.25 \
         --size 25 --batch 16 --rate 1e-3 --objective content --adversarial 1e-3     # as in the paper
 
-Everything a run needs to go on is in runs/NAME/state.pt: its settings too, which need not be given again. The learning
-rate warms up and then falls to zero by a cosine over the hours asked for, counted over all sittings. Ctrl-C or SIGTERM
-ends a sitting early and loses nothing. What is evaluated and shipped is the moving average of the weights.
+runs/NAME/state.pt holds everything needed to resume a run, including its settings, which need not be given again. The learning
+rate warms up, and then falls to zero along a cosine over `--hours`, counted over all sessions. Ctrl-C or SIGTERM ends a
+session early without loss. The moving average of the weights is what is evaluated and shipped.
 """
 
 from __future__ import annotations
@@ -38,18 +38,21 @@ from .losses import content, shell_disagreement
 from .muon import Muon
 
 OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
-#: Seconds between looks at the pool for new shards.
+#: Seconds between checks of the pool for new shards.
 REFRESH = 1.0
-#: Shards read before the first step; the others follow while it trains.
+#: Shards read before the first step; the others are read during training.
 FIRST_SHARDS = 40
-#: Settings that may differ from sitting to sitting.
+#: Settings that may differ between the sessions of a run.
 SITTING = ("hours", "pool", "start_from", "threads", "device", "steps", "report")
-#: Those of them that hold until they are given again.
+#: Those of them that are kept from the last session unless they are given again.
 KEPT = ("hours", "pool")
 
 
 def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, dict | None]:
-    """The run's settings, and what state.pt holds of one that goes on: of that, settings that are not given are as they were."""
+    """Parse the settings; return them, and the content of state.pt if the run exists.
+
+    Settings of an existing run that are not given are taken from its state.pt.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the run's folder under runs/")
     parser.add_argument("--architecture", default="unet", choices=sorted(nets.ARCHITECTURES))
@@ -87,7 +90,7 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, dict 
 
 
 class Run:
-    """A network in training, with all that is saved and restored: from `options`, or going on from `state`."""
+    """A network in training, and all that is saved and restored: a new run from `options`, or one resumed from `state`."""
 
     def __init__(self, options: argparse.Namespace, state: dict | None) -> None:
         self.options = options
@@ -97,11 +100,11 @@ class Run:
             self.compare(state["config"])
         try:
             self.network = nets.build(options.architecture, **options.options).to(options.device)
-        except (ValueError, AssertionError, RuntimeError) as error:  # of options, or of a device that is not there
+        except (ValueError, AssertionError, RuntimeError) as error:  # bad options, or a missing device
             raise SystemExit(f"--architecture, --options or --device: {error}") from None
         self.network.to(memory_format=torch.channels_last_3d)
-        self.before = {"steps": 0, "seconds": 0.0}  # of the run that this one is a fork of
-        self.voxels: int | None = 0  # seen, its own included; None where an older state did not count them
+        self.before = {"steps": 0, "seconds": 0.0}  # of the run that this one was started from
+        self.voxels: int | None = 0  # seen, with those of that run; None if an older state did not count them
         if options.start_from and not state:
             self.begin_from(options.start_from)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -118,8 +121,8 @@ class Run:
         return parts
 
     def compare(self, before: dict) -> None:
-        """Say which settings differ from those of the run's last sitting, and refuse those that make it another run."""
-        before = {"optimiser": "adam"} | before  # as it was before there was a choice
+        """Report settings that differ from the run's last session, and refuse those that would make it another run."""
+        before = {"optimiser": "adam"} | before  # states from before there was a choice
         changed = [f"--{name.replace('_', '-')} {value} (was {before[name]})" for name, value in self.config().items()
                    if name not in SITTING and name in before and value != before[name]]
         if any(option.startswith(("--architecture ", "--options ", "--adversarial ", "--optimiser ")) for option in changed):
@@ -130,13 +133,14 @@ class Run:
         self.options.start_from = before.get("start_from")
 
     def config(self) -> dict:
-        """The run's settings as state.pt keeps them."""
+        """Return the run's settings as stored in state.pt."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self.options).items()}
 
     def begin_from(self, source: str) -> None:
-        """Take weights of a bundled model or a weights file; or the average of a run's state.pt, and count on from it.
+        """Load the weights of a bundled model, of a weights file, or the averaged weights of a run's state.pt.
 
-        A network may be deeper than theirs: its further residual blocks begin as the identity.
+        From a state.pt, the counts of steps, seconds and voxels continue. The network may be deeper than the source: additional
+        residual blocks begin as the identity.
         """
         run = source.endswith(".pt")
         state = torch.load(source, weights_only=True, map_location="cpu") if run else {}
@@ -153,7 +157,7 @@ class Run:
         self.before = {key: state[own] + state["before"][key] for key, own in (("steps", "step"), ("seconds", "seconds"))}
 
     def save(self) -> None:
-        """Write state.pt at once, so that an interrupted save loses nothing."""
+        """Write state.pt atomically, so that an interrupted save loses nothing."""
         state = {name: part.state_dict() for name, part in self._parts().items()}
         config = self.config()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -165,21 +169,24 @@ class Run:
             torch.save(state | own, part)
 
     def restore(self, state: dict) -> None:
-        """Take up what `save` kept."""
+        """Restore what `save` wrote."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
         self.voxels = state.get("voxels")
 
     def rate(self) -> float:
-        """Learning rate at this step and time."""
+        """Return the learning rate at this step and time."""
         done = min(1.0, self.seconds / (3600 * self.options.hours))
         return self.options.rate * min(1, (self.step + 1) / self.options.warm_up) * 0.5 * (1 + math.cos(math.pi * done))
 
     def train_step(
         self, lr: torch.Tensor, hr: torch.Tensor, trusted: torch.Tensor, resolution: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """One step of the optimiser on (B, 1, n, n, n) tensors and (B,) resolutions; the parts of the loss, not waited for."""
+        """Take one optimiser step on (B, 1, n, n, n) tensors and (B,) resolutions (Å); return the parts of the loss.
+
+        The parts stay on the device, so that the call does not wait for a GPU.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         hr = hr * self.options.target_scale
@@ -200,7 +207,7 @@ class Run:
         loss.backward()
         parts["norm"] = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
         for parameter in self.network.parameters():
-            parameter.grad.nan_to_num_(0, 0, 0)  # of a gradient that overflowed only momentum is left
+            parameter.grad.nan_to_num_(0, 0, 0)  # an overflowed gradient counts as 0, which leaves the momentum
         self.optimiser.step()
         decay = min(self.options.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -211,19 +218,19 @@ class Run:
 
 
 class Critic:
-    """The paper's discriminator in training: it learns to tell SR from HR, and the generator to deceive it."""
+    """The paper's discriminator in training: it learns to tell SR from HR, while the generator learns to deceive it."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.network = nets.build("discriminator").to(options.device)
         self.optimiser = torch.optim.Adam(self.network.parameters(), options.rate)
 
     def loss(self, density: torch.Tensor, real: bool) -> torch.Tensor:
-        """Softmax cross-entropy of its verdict on (B, 1, n, n, n) density, if the truth were `real`."""
+        """Return the softmax cross-entropy of its verdict on (B, 1, n, n, n) density, if the true label were `real`."""
         logits = self.network(density)
         return torch.nn.functional.cross_entropy(logits, torch.full((len(logits),), int(real), device=logits.device))
 
     def learn(self, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-        """One step of its own; the loss."""
+        """Take one step of its own optimiser; return the loss."""
         loss = self.loss(hr, real=True) + self.loss(sr, real=False)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -232,12 +239,12 @@ class Critic:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train until the hours are over or the process is stopped; print a line and save now and then."""
+    """Train until the hours are over or the process is stopped; print a line and save at intervals."""
     options, state = parse(arguments)
     torch.set_num_threads(options.threads)
     torch.backends.cudnn.benchmark = True
     run = Run(options, state)
-    del state  # as large as the run itself
+    del state  # frees as much memory as the run itself takes
     rng = np.random.default_rng([options.seed, run.step])
     pools = [
         (Pool(options.pool, "simulated", options.device), 1 - options.real),
@@ -256,7 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextmanager
 def ending() -> Iterator[threading.Event]:
-    """What Ctrl-C and SIGTERM set in place of ending the process, and leaving sets too."""
+    """Yield an event that Ctrl-C and SIGTERM set instead of ending the process; it is set on exit too."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -275,11 +282,11 @@ def train(run: Run, pools: list[tuple[Pool, float]], rng: np.random.Generator, s
     tensors = batch(rng, pools, options.batch, options.size)
     while run.seconds < 3600 * options.hours and not stop.is_set():
         parts = run.train_step(*tensors)
-        tensors = batch(rng, pools, options.batch, options.size)  # while a GPU is at work
+        tensors = batch(rng, pools, options.batch, options.size)  # while the GPU is busy
         for name, value in parts.items():
             sums[name] = sums.get(name, 0) + value
         if run.step % 4 == 0 and options.device.startswith("cuda"):
-            torch.cuda.synchronize()  # else the clock runs ahead of the work
+            torch.cuda.synchronize()  # otherwise the clock runs ahead of the GPU
         run.seconds = time.monotonic() - began
         if options.steps and run.step - first >= options.steps:
             stop.set()
@@ -294,7 +301,7 @@ def train(run: Run, pools: list[tuple[Pool, float]], rng: np.random.Generator, s
 
 
 def keep_fresh(pools: list[Pool], stop: threading.Event) -> None:
-    """Go on reading what shards appear, while the trainer trains."""
+    """Keep reading new shards while training runs."""
     while not stop.wait(REFRESH):
         for pool in pools:
             pool.refresh()

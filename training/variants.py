@@ -1,11 +1,11 @@
-"""What could be done with a prediction, or with its input, in place of what is done: each way measured against the model.
+"""Measure alternative treatments of a prediction or its input, each against the model.
 
     python -m training.variants --data ../data/maps --weights unet              # all of them, minutes
     python -m training.variants --data ../data/maps --weights unet --only mixed cut
 
-A row a variant, means over the maps: how much finer FSC = 0.5 gets, and how much is gained in Q-score, CC_mask, CC_box and the
-correlation of cubes about the mean, all against the input; and the worst map in Q-score. Rows marked "oracle" look at the
-model: they are upper bounds, not methods. Figures are our own metrics, on the 1 Å grid, as those of `training.evaluate --fast`.
+The table has one row per variant, with means over the maps of the gains over the input: how much finer FSC = 0.5 is, Q-score,
+CC_mask, CC_box and the correlation of cubes about the mean; and the gain in Q-score of the worst map. Rows marked "oracle" use
+the model: they are upper bounds, not methods. As with `training.evaluate --fast`, figures are our own metrics on the 1 Å grid.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ from .metrics.qscore import scores
 from .metrics.tables import table
 from .predictions import Predictor
 
-#: Figures that are compared: key, heading, sign of a gain.
+#: Figures compared: key, heading, sign of a gain.
 FIGURES = (("fsc05", "FSC = 0.5 finer, Å", -1), ("q", "Q-score", 1), ("cc_mask", "CC_mask", 1), ("cc_box", "CC_box", 1),
            ("cube_mean", "cubes", 1))
-#: Voxel of the networks' grid, Å.
+#: Voxel size of the networks' grid, Å.
 STEP = (1.0, 1.0, 1.0)
-#: Width of a shell, 1/Å, of the filter that is best for a map.
+#: Width of the shells of `best_filter`, 1/Å.
 SHELL = 0.0125
-#: Frequencies, 1/Å, whose amplitudes are changed one at a time.
+#: Frequencies, 1/Å, near which amplitudes are changed, one at a time.
 NODES = (0.05, 0.09, 0.13, 0.17, 0.21, 0.25, 0.29, 0.35)
-#: Sigmas, Å, that a neighbourhood may choose from.
+#: Sigmas, Å, from which each neighbourhood takes its best blur.
 SIGMAS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
-#: Density, network units, that is not to be made stronger by evening out.
+#: Density, network units, too weak to be amplified by `evened`.
 FAINT = 0.05
-#: Atoms within this distance, Å, share a blur.
+#: Radius of a neighbourhood, Å, whose atoms share a blur.
 NEIGHBOURHOOD = 6.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One map with its model: what is measured against, and input, raw prediction and result in network units, (nz, ny, nx)."""
+    """One map with its model: its reference, and input, raw prediction and result in network units, (nz, ny, nx)."""
 
     case: Case
     reference: Reference
-    predict: Callable[..., np.ndarray]  # result for another array (nz, ny, nx) on the same grid, (array, rotations=None)
+    predict: Callable[..., np.ndarray]  # (array, rotations=None) -> result for another (nz, ny, nx) array on this grid
     lr: np.ndarray
     raw: np.ndarray
     sr: np.ndarray
@@ -67,7 +67,7 @@ Method = Callable[[Sample], np.ndarray]
 
 
 def read_samples(data: Path, ids: list[str] | None, weights: str, cache: Cache) -> list[Sample]:
-    """Samples of the validation maps, or of those in `ids`."""
+    """Return samples of the validation maps, or of those in `ids`."""
     model = load(weights)
     normalisation = NORMALISATIONS[model.card.normalisation]
     return [_sample(case, model, normalisation, cache) for case in read_cases(data, ids=ids)]
@@ -85,12 +85,15 @@ def _sample(case: Case, model: Model, normalisation: Callable[[np.ndarray], Scal
 
 
 def filtered(array: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Array (nz, ny, nx) times `gain` of the frequency (1/Å) in Fourier space."""
+    """Return an array (nz, ny, nx) multiplied in Fourier space by `gain` of the frequency (1/Å)."""
     return irfftn(rfftn(array) * gain(spatial_frequency(array.shape, STEP)), array.shape).astype(np.float32)
 
 
 def tilted(x: Sample, node: float, factor: float) -> np.ndarray:
-    """Result with amplitudes times `factor` at `node` 1/Å, less so up to 0.04 1/Å from there; all alike below the first node."""
+    """Return the result with amplitudes times `factor` at `node` 1/Å, tapering off within 0.04 1/Å.
+
+    At the first node, all lower frequencies are changed as much as the node itself.
+    """
     def gain(s: np.ndarray) -> np.ndarray:
         distance = np.abs(s - node) if node > NODES[0] else s - node
         return 1 + (factor - 1) * np.clip(1 - distance / 0.04, 0, 1)
@@ -99,7 +102,7 @@ def tilted(x: Sample, node: float, factor: float) -> np.ndarray:
 
 
 def best_filter(x: Sample) -> np.ndarray:
-    """Result under the radial filter that brings it nearest to HR."""
+    """Return the result after the radial filter that brings it nearest to HR."""
     f, g = rfftn(x.sr), rfftn(x.reference.hr.array)
     shell = (spatial_frequency(x.sr.shape, STEP) / SHELL).astype(int)
     cross = np.bincount(shell.ravel(), (f * g.conj()).real.ravel())
@@ -109,23 +112,23 @@ def best_filter(x: Sample) -> np.ndarray:
 
 
 def powered(x: Sample, exponent: float) -> np.ndarray:
-    """Result with densities to a power, their signs kept: no contour surface of the same volume changes, only the values."""
+    """Return the result with densities raised to a power, signs kept: contour surfaces of a given volume do not change."""
     return np.sign(x.sr) * np.abs(x.sr) ** exponent
 
 
 def evened(x: Sample, sigma: float) -> np.ndarray:
-    """Result with its strength within `sigma` Å evened out by half, where there is any to speak of (`FAINT`)."""
+    """Return the result with variations of its strength within `sigma` Å halved, except where it is weaker than `FAINT`."""
     strength = blur(x.sr**2, sigma).clip(0) + FAINT**2
     return x.sr * strength**-0.25
 
 
 def b_factor(x: Sample, b: float) -> np.ndarray:
-    """Result for the input blurred, or for negative `b` sharpened, by a B-factor in Å²."""
+    """Return the result for the input blurred, or for negative `b` sharpened, by a B-factor in Å²."""
     return x.predict(filtered(x.case.density.array, lambda s: np.exp(-b * s**2 / 4)))
 
 
 def variants() -> dict[str, Method]:
-    """Method of each variant by its name."""
+    """Return the method of each variant, by name."""
     found: dict[str, Method] = {"as shipped": lambda x: x.sr, "not filtered": lambda x: x.raw}
     found |= {f"low frequencies that follow the input's by {w}":
               partial(lambda x, w: x.predict(x.case.density.array, follow=w), w=w) for w in (0.0, 0.3, 0.9)}
@@ -148,14 +151,14 @@ def variants() -> dict[str, Method]:
 
 
 def figures(x: Sample, array: np.ndarray, cache: Cache) -> list[float]:
-    """Gains over the input, as in `FIGURES`."""
+    """Return gains over the input, as in `FIGURES`."""
     before = measured(x.case.density, x.reference, cache)
     after = measured(replace(x.case.density, array=array.astype(np.float32)), x.reference, cache, before)
     return [sign * (after[key] - before[key]) for key, _, sign in FIGURES]
 
 
 def local_blur(x: Sample) -> float:
-    """Gain in Q-score if every neighbourhood had the blur that is best for it: an upper bound."""
+    """Return the gain in Q-score if every neighbourhood had its best blur: an upper bound."""
     points, valid = x.reference.points, x.reference.valid
     q = np.array([scores(replace(x.case.density, array=blur(x.raw, sigma)), points, valid) for sigma in SIGMAS])
     xyz = x.reference.atoms.xyz
@@ -165,7 +168,7 @@ def local_blur(x: Sample) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(parents=[MEASURING], description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ids", nargs="+", help="these pairs in place of the validation maps")
