@@ -1,7 +1,7 @@
-"""SuperEM: super-resolved cryo-EM maps with 3D deep networks.
+"""SuperEM: super-resolved cryo-EM maps from 3D deep networks.
 
-Importing this package imports nothing else, so that `python -m chimerax.superem` works on a cluster where
-ChimeraX is not installed. ChimeraX asks for `bundle_api`, and only then is its side of the bundle loaded.
+Importing this package imports nothing else, so that `python -m chimerax.superem` works on a cluster where ChimeraX is
+not installed. ChimeraX asks for `bundle_api`; only then is its side of the bundle loaded.
 """
 
 from typing import Any

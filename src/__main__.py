@@ -1,4 +1,4 @@
-"""`python -m superem` in a checkout, `python -m chimerax.superem` where the wheel is installed."""
+"""Entry point: `python -m superem` in a checkout, `python -m chimerax.superem` where the wheel is installed."""
 
 import io
 import os
@@ -10,10 +10,13 @@ from .cli import INTERRUPTED, main
 
 
 class Lasting(io.TextIOWrapper):
-    """A stream that may go away: a closed terminal or pipe, or a log on a full disk, must not end an hour's work."""
+    """A text stream that survives the loss of its output.
+
+    A closed terminal or pipe, or a log on a full disk, must not end an hour's work.
+    """
 
     def write(self, text: str) -> int:
-        """Write what can still be written."""
+        """Write `text`, or discard it once the output is lost."""
         try:
             return super().write(text)
         except OSError:
@@ -21,7 +24,7 @@ class Lasting(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Write what waits, if it can still be written."""
+        """Flush the buffer, or discard it once the output is lost."""
         try:
             super().flush()
         except OSError:
@@ -29,23 +32,24 @@ class Lasting(io.TextIOWrapper):
 
     def _go_on_without(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.fileno())  # so that what waits in the buffer can be got rid of, too
+        os.dup2(nowhere, self.fileno())  # so that the rest of the buffer can be flushed without an error
         os.close(nowhere)
 
 
 def lasting(stream: TextIO | None, errors: str) -> TextIO:
-    """A standard stream as one that may go away, or be missing from the start."""
+    """Wrap a standard stream so that losing its output is no error; a missing one is replaced by the null device."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream or open(os.devnull, "w")
     encoding, buffered, through = stream.encoding, stream.line_buffering, stream.write_through
     return Lasting(stream.detach(), encoding, errors, line_buffering=buffered, write_through=through)
 
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # how a queue stops a job: clean up as for Ctrl-C
-sys.stdout = lasting(sys.stdout, "replace")  # nor a terminal or log that knows no Å
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # how a queueing system stops a job: clean up as after Ctrl-C
+sys.stdout = lasting(sys.stdout, "replace")  # the terminal or log may be unable to encode Å
 sys.stderr = lasting(sys.stderr, "backslashreplace")
 code = main()
-if code == INTERRUPTED and os.name == "posix":  # end by the signal itself, or a shell's loop over maps goes on with the next
+# End by the signal itself, so that a shell loop over maps stops too.
+if code == INTERRUPTED and os.name == "posix":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.raise_signal(signal.SIGINT)
 sys.exit(code)

@@ -1,4 +1,4 @@
-"""What ChimeraX asks of the bundle: its commands, its tool and the classes that sessions hold."""
+"""The bundle's interface to ChimeraX: its commands, its tool and the classes that session files hold."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class _SuperEMBundle(BundleAPI):
 
     @staticmethod
     def initialize(session: Any, bi: Any) -> None:
-        """See to results that session files bring back: whether the panel is open or not, maps of expected Q go with them."""
+        """Watch for restored sessions, so that expected-Q maps follow their results even while the panel is closed."""
 
         def restored(*_: Any) -> str | None:
             try:
                 from .expected_q import watch_if_any
-            except ModuleNotFoundError:  # the bundle was uninstalled meanwhile, which ChimeraX does not tell it
+            except ModuleNotFoundError:  # the bundle has been uninstalled meanwhile; ChimeraX does not notify it
                 return DEREGISTER
             watch_if_any(session)
             return None
@@ -29,7 +29,7 @@ class _SuperEMBundle(BundleAPI):
 
     @staticmethod
     def register_command(bi: Any, ci: Any, logger: Any) -> None:
-        """Register the command that the user has just typed for the first time."""
+        """Register a command when the user first types it."""
         from . import cmd
 
         cmd.register(ci.name, logger)
@@ -45,7 +45,7 @@ class _SuperEMBundle(BundleAPI):
 
     @staticmethod
     def run_provider(session: Any, name: str, mgr: Any, **keywords: Any) -> None:
-        """Run the toolbar button."""
+        """Open the panel from its toolbar button."""
         if name != TOOL_NAME:
             raise ValueError(f"SuperEM has no toolbar button named {name!r}.")
         from chimerax.core.commands import run

@@ -1,4 +1,4 @@
-"""The command line that needs no ChimeraX: a map file in, a super-resolved map file out."""
+"""The command line, which needs no ChimeraX: it reads a map file and writes a super-resolved one."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from .meter import Meter, status_text
 from .nets import store
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2 on wrong usage
-LOGGED_EVERY = 30.0  # seconds between two lines of progress where no terminal shows a bar
-SHOWN_AT_FIRST = 0.01  # share of the voxels inside the contour that ChimeraX opens a map with
+LOGGED_EVERY = 30.0  # seconds between lines of progress where there is no terminal to show a bar
+SHOWN_AT_FIRST = 0.01  # fraction of a map's voxels inside the contour at which ChimeraX opens it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, and return its exit code."""
+    """Run the command line and return its exit code."""
     parser = _parser()
-    args = parser.parse_intermixed_args(arguments)  # options may stand between the two files
+    args = parser.parse_intermixed_args(arguments)  # accepts options between the two file names
     try:
         if args.list_models:
             for card in store.bundled():
@@ -87,7 +87,7 @@ def _positive(text: str) -> int:
 
 
 def _check_usage(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Find what is wrong with the output's name or level before hours are spent on its contents."""
+    """Check the file names and the contour level before hours of computation."""
     if args.input is None or args.output is None:
         parser.error("an input and an output file are needed")
     if args.level is not None and not np.isfinite(args.level):
@@ -100,13 +100,13 @@ def _check_usage(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
     if len(set(resolved)) < len(resolved) or any(_is_same(args.input, path) for path in outputs):
         parser.error("input, outputs and report must be different files")
     for path in outputs:
-        if os.path.exists(path) and not args.overwrite:  # unlike Path.exists, also of a name that nobody may look at
+        if os.path.exists(path) and not args.overwrite:  # unlike Path.exists, no error where access is denied
             parser.error(f"{path} exists; use --overwrite to replace it")
         _require_writable(path)
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Whether both names are of one file that exists: by a link, or where capitals and small letters are the same."""
+    """Return whether both names refer to one existing file, through a link or where names ignore upper and lower case."""
     try:
         return os.path.samefile(one, other)
     except OSError:
@@ -114,7 +114,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _folder(path: Path) -> Path:
-    """Return the folder that a file is written in, whatever links lead to it."""
+    """Return the folder that holds the file at `path`, with links resolved."""
     return Path(os.path.realpath(path)).parent
 
 
@@ -129,18 +129,21 @@ def _require_writable(path: Path) -> None:
 
 
 def _require_space(paths: Sequence[Path], size: int) -> None:
-    """Refuse to begin if there is no room for maps of `size` bytes at `paths`, as far as the system tells: not of every quota."""
+    """Raise MapError if a disk has no room for maps of `size` bytes at `paths`; not every quota is visible."""
     for path in paths:
         folder = _folder(path)
         disk, device = shutil.disk_usage(folder), folder.stat().st_dev
         need = size * sum(_folder(other).stat().st_dev == device for other in paths)
-        if 0 < disk.total and disk.free < need:  # some network folders tell nothing
+        if 0 < disk.total and disk.free < need:  # some network file systems report no sizes
             raise MapError(f"{path} cannot be written: {need / 1e6:,.0f} MB are needed, but {disk.free / 1e6:,.0f} MB are free "
                            f"in {folder}; free some space, or choose another folder.")
 
 
 def _keep_to_processors() -> None:
-    """Start no more threads than the job may have processors for: all would be stopped together whenever its time is used up."""
+    """Limit PyTorch's threads to the CPU time that the job is allowed.
+
+    With more threads, the allowance is used up sooner and all of them are paused together.
+    """
     allowed = limits.processors()
     if allowed is not None:
         torch = import_torch()
@@ -148,12 +151,12 @@ def _keep_to_processors() -> None:
 
 
 def _run(args: argparse.Namespace) -> bool:
-    """Do what was asked for; return whether every file was written where it was wanted."""
+    """Run the prediction; return whether every file was written under the requested name."""
     _keep_to_processors()
-    choose(args.device)  # a device that is missing is known before the files are read
+    choose(args.device)  # report a missing device before reading any file
     model = store.load(args.model)
     density = read_mrc(args.input, args.voxel_size)
-    sha256 = provenance.file_sha256(args.input) if args.json else None  # now: the file may be gone or another one in the end
+    sha256 = provenance.file_sha256(args.input) if args.json else None  # now: the file may change or vanish during the run
     name = args.input.name
     low, high = float(density.array.min()), float(density.array.max())
     if args.level is not None and (args.level <= low or args.level >= high):
@@ -193,13 +196,16 @@ def _run(args: argparse.Namespace) -> bool:
 
 
 def _write(path: Path, write: Callable[[Path], None]) -> Path | None:
-    """Write a result to `path`, or else where it can be kept, and say so; return where it is, None if it is lost."""
+    """Write a result to `path`, or elsewhere if that fails; report a failure on standard error.
+
+    Returns the path of the file, or None if the result is lost.
+    """
     try:
         write(path)
         return path
     except MapError as error:
         reason = str(error).rstrip(".")
-    for folder in (os.curdir, None):  # None: for temporary files
+    for folder in (os.curdir, None):  # None: the system's folder for temporary files
         try:
             kept = Path(tempfile.mkdtemp(prefix="superem-kept-", dir=folder)).absolute()
         except OSError:
@@ -217,7 +223,7 @@ def _write(path: Path, write: Callable[[Path], None]) -> Path | None:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Meter]:
-    """Progress on standard error: a bar in a terminal, a line now and then in the log of a job."""
+    """Show progress on standard error: a bar in a terminal, occasional lines in the log of a job."""
     if not sys.stderr.isatty():
         meter = Meter(lambda *progress: print(status_text(name, *progress), file=sys.stderr, flush=True))
         meter.every = LOGGED_EVERY
@@ -233,7 +239,7 @@ def _progress(name: str) -> Iterator[Meter]:
 
 
 def _matched_levels(density: DensityMap, result: DensityMap, level: float | None) -> dict[str, float]:
-    """Contour levels of input and output whose surfaces enclose the same volume, and these volumes in Å³."""
+    """Return contour levels of input and output that enclose the same volume, and these volumes in Å³."""
     if level is None:
         level = float(np.quantile(density.array, 1 - SHOWN_AT_FIRST))
     volume = surface_volume(density.array, level, density.step)
@@ -243,5 +249,5 @@ def _matched_levels(density: DensityMap, result: DensityMap, level: float | None
 
 
 def _write_json(path: Path, content: dict) -> None:
-    with replaced(path) as part:  # what no UTF-8 can tell of a file's name is escaped
+    with replaced(path) as part:  # escapes what UTF-8 cannot encode in a file name
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")

@@ -52,11 +52,11 @@ def superem(
     hide_maps: bool | None = None,
     block: bool | None = None,
 ) -> Any:
-    """Make a super-resolved map of each map, beside it and at a level that encloses the same volume.
+    """Open a super-resolved map for each map, at a contour level that encloses the same volume.
 
     Returns
     -------
-    Volume, or a list of them for several maps; None where the work goes on in the background.
+    Volume, or a list of them for several maps; None if the jobs run in the background.
     """
     if not volumes:
         raise UserError("superem needs a map: open one, and specify it by number, as in 'superem #1'.")
@@ -66,7 +66,7 @@ def superem(
             raise UserError("modelId specifies one model, but several maps were given.")
         if session.models.have_id(model_id):
             raise UserError(f"Model #{'.'.join(map(str, model_id))} exists already; choose another modelId.")
-    try:  # now, not once the job's turn has come
+    try:  # check now, not when the job starts
         card = read_card(find(model))
         if reliability:
             require_reliability(card)
@@ -74,7 +74,7 @@ def superem(
             check_kind(volume)
     except (MapError, WeightsError) as error:
         raise UserError(str(error)) from error
-    given = int(rotations) if rotations and int(rotations) != card.rotations else None  # the model's own number is no change
+    given = int(rotations) if rotations and int(rotations) != card.rotations else None  # None for the model's own number
     settings = Settings(device, model, tiling, given, batch_size, grid, resolution, reliability)
     for volume in filter(is_result, volumes):
         session.logger.warning(f"{label(volume)} is itself a super-resolved map, and so an estimate; "
@@ -91,7 +91,7 @@ def superem(
 
 
 def _densities(session: Any, volumes: list[Any]) -> list[Any]:
-    """Return the maps that are of density; those of the Q-score to expect, which a range of numbers takes in, are left out."""
+    """Return the density maps; leave out expected-Q maps, which a range of model numbers can include."""
     others = [volume for volume in volumes if is_expected_q(volume)]
     if not others:
         return volumes
@@ -103,7 +103,7 @@ def _densities(session: Any, volumes: list[Any]) -> list[Any]:
 
 
 def _part(volume: Any, subregion: Any) -> Any:
-    """Return `subregion`, or which one is shown now: it may be another one when the job's turn has come."""
+    """Return `subregion`; replace "shown" by the region shown now, which may change before the job starts."""
     if subregion != "shown":
         return subregion
     shown, whole = ([tuple(int(i) for i in corner) for corner in volume.subregion(1, part)[:2]] for part in ("shown", "all"))
@@ -111,7 +111,7 @@ def _part(volume: Any, subregion: Any) -> Any:
 
 
 def superem_models(session: Any) -> list[Any]:
-    """List the networks that come with the bundle, under its version; return their cards."""
+    """Log the bundle's version and its networks; return the networks' model cards."""
     cards = bundled()
     title = f"<p>SuperEM for ChimeraX {html.escape(version())}</p>"
     session.logger.info(title + "".join(_table(card) for card in cards), is_html=True)
@@ -119,7 +119,7 @@ def superem_models(session: Any) -> list[Any]:
 
 
 def superem_cancel(session: Any) -> int:
-    """Stop the running job and all that wait; return how many there were."""
+    """Cancel the running job and all waiting ones; return how many there were."""
     count = jobs(session).cancel_all()
     session.logger.info(f"superem: {count} job{'s' if count > 1 else ''} stopped." if count
                         else "superem is not running.")
@@ -127,7 +127,7 @@ def superem_cancel(session: Any) -> int:
 
 
 def _table(card: Any) -> str:
-    """One model in HTML: what it is for, then its figures on the validation maps, a line each."""
+    """Return an HTML table for one model: its purpose, then its figures on the validation maps, one per row."""
     title = f"{card.name}, version {card.version}"
     figures = "".join(f"<tr><td>{html.escape(name)}<td align=right nowrap>{html.escape(_figure(value))}"
                       for name, value in card.validation.items())
@@ -141,13 +141,13 @@ def _figure(value: Any) -> str:
 
 
 class DeviceArg(StringArg):
-    """A device by name; whether it is there is known once PyTorch is loaded."""
+    """Device name; whether the device exists is known only once PyTorch is loaded."""
 
     name = f"one of {REQUESTS}"
 
     @staticmethod
     def parse(text: str, session: Any) -> tuple[str, str, str]:
-        """Return the device, the text as it is to be logged, and what follows."""
+        """Return the device, the text to log and the rest of the command."""
         device, logged, rest = StringArg.parse(text, session)
         if not REQUEST.fullmatch(device):
             raise AnnotationError(f"Should be {DeviceArg.name}")
@@ -155,11 +155,11 @@ class DeviceArg(StringArg):
 
 
 class NumberedMapsArg(MapsArg):
-    """Maps by their numbers; what else is typed there, a file's name or a word, is answered by how to name one."""
+    """Maps specified by number; for anything else, such as a file name, the error shows how to specify one."""
 
     @classmethod
     def parse(cls, text: str, session: Any) -> tuple[list[Any], str, str]:
-        """Return the maps, the text as it is to be logged, and what follows."""
+        """Return the maps, the text to log and the rest of the command."""
         try:
             maps, logged, rest = super().parse(text, session)
             models, *_ = ModelsArg.parse(text, session)
@@ -171,25 +171,25 @@ class NumberedMapsArg(MapsArg):
 
 
 class StepArg(MapStepArg):
-    """Every how many voxels, the same or different along the three axes."""
+    """Voxel step, to use every n-th voxel only: one number for all axes, or one per axis."""
 
     @staticmethod
     def parse(text: str, session: Any) -> tuple[tuple[int, int, int], str, str]:
-        """Return the steps, the text as it is to be logged, and what follows."""
+        """Return the steps, the text to log and the rest of the command."""
         steps, logged, rest = MapStepArg.parse(text, session)
-        if min(steps) < 1:  # by which ChimeraX would divide
+        if min(steps) < 1:  # ChimeraX divides by the step
             raise AnnotationError("Must be greater than or equal to 1")
         return steps, logged, rest
 
 
 class ModelArg(FileNameArg):
-    """A network; its name is read as a path is, backslashes and all."""
+    """Name or path of a network; parsed like a path, with backslashes kept."""
 
     name = "the name of a model or of a weights file"
 
 
 def _one_of(values: Any, **options: Any) -> EnumOf:
-    """Return an EnumOf that lists its values in their own order, not in that of the alphabet (1, 24, 4, 8)."""
+    """Return an EnumOf that lists its values in the given order, not alphabetically (1, 24, 4, 8)."""
     words = [str(value) for value in values]
     return EnumOf(words, name=f"one of {commas(words)}", **options)
 
@@ -224,6 +224,6 @@ COMMANDS = {
 
 
 def register(name: str, logger: Any) -> None:
-    """Register the command of this name with ChimeraX."""
+    """Register the command `name` with ChimeraX."""
     desc, function = COMMANDS[name]
     register_command(name, desc, function, logger=logger)

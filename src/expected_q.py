@@ -1,4 +1,4 @@
-"""The map of the Q-score to expect of a result: it colours the result, moves with it and is closed with it."""
+"""Expected-Q maps: maps of the expected Q-score that colour a result, move with it and are closed with it."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from .core.density import DensityMap
 from .names import EXPECTED_Q, is_expected_q, label
 from .volumes import new_volume
 
-#: Colours of expected Q-scores: nothing to be believed in red, a map of 2 to 3 Å in blue.
+#: Colours of expected Q-scores: red where density is not to be believed, blue for the quality of a 2 to 3 Å map.
 COLORS = ((0.1, "#d73027"), (0.3, "#fdae61"), (0.5, "#ffffbf"), (0.7, "#4575b4"))
-#: What the key to them says.
+#: Labels of the colour key.
 KEY_LABELS = tuple(f"{'' if i else 'Q='}{q}" for i, (q, _color) in enumerate(COLORS))
 
 
 def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
-    """Open a map of the Q-score to expect as a hidden Volume that lies on `result`, and colour the surfaces of that by it."""
+    """Open `density` as a hidden Volume placed on `result`, colour the surfaces of `result` by it, and return it."""
     from chimerax.core.commands import run
 
-    # With a colour of its own: a map that ChimeraX gives one to waits to be drawn from then on, where it is hidden for ever,
-    # and ChimeraX 1.7 stumbles over it once it is closed.
+    # Pass a colour: where ChimeraX chooses one, it queues the map to be drawn; a hidden map stays in that queue, and
+    # ChimeraX 1.7 fails on it once it is closed.
     volume = new_volume(session, _bordered(density), result, f"{result.name} {EXPECTED_Q}", (0.7, 0.7, 0.7, 1.0),
                         open_model=False, show_dialog=False)
     volume.display = False
     session.models.add([volume])
     watch(session)
-    result.update_drawings()  # colours are the vertices', which are made at the next frame at the latest
+    result.update_drawings()  # colours are set on vertices, which may otherwise not exist before the next frame
     if any(s.vertices is not None and len(s.vertices) for s in result.surfaces):
         palette = ":".join(f"{q},{color}" for q, color in COLORS)
         run(session, f"color sample #{result.id_string} map #{volume.id_string} palette {palette}")
-        if session.ui.is_gui:  # not color's own option, which opens a tool and takes the right mouse button
+        if session.ui.is_gui:  # not by an option of `color`, which opens a tool and takes the right mouse button
             colors = " ".join(f"{color}:{text}" for (_q, color), text in zip(COLORS, KEY_LABELS, strict=True))
-            run(session, f"key {colors} fontSize 18")  # in larger type low windows cut it off
+            run(session, f"key {colors} fontSize 18")  # low windows cut off larger type
     return volume
 
 
 def _bordered(density: DensityMap) -> DensityMap:
-    """Repeat the outermost voxels around `density`: exactly at the faces of a box, where cuts lie, ChimeraX finds no value."""
+    """Pad `density` with copies of its outermost voxels: ChimeraX finds no value exactly on a box's faces, where cuts lie."""
     x, y, z = density.positions(np.array((-1, -1, -1)))
     return replace(density, array=np.pad(density.array, 1, mode="edge"), origin=(float(x), float(y), float(z)))
 
 
 def watch(session: Any) -> None:
-    """From now on move maps of the Q-score to expect along with the results that they belong to, and close them with those."""
+    """From now on, move expected-Q maps along with their results and close them with their results."""
     from chimerax.core.models import MODEL_POSITION_CHANGED, REMOVE_MODELS
 
     if not hasattr(session, "superem_expected_q"):
@@ -54,14 +54,15 @@ def watch(session: Any) -> None:
 
 
 def watch_if_any(session: Any) -> None:
-    """Do so where there is such a map, as one that a session file brings back."""
+    """Call `watch` if an expected-Q map is open, for instance one restored from a session file."""
     if _expected_qs(session):
         watch(session)
 
 
 def painter_of(surface: Any) -> Any:
-    """Return what colours the vertices of a surface anew when they change, as `color sample` has it; None if nothing does."""
-    recolor = getattr(surface, "auto_recolor_vertices", None)  # until ChimeraX 1.10 a method of what does, then the very object
+    """Return the object that recolours a surface when its vertices change, as `color sample` sets it up; None if none does."""
+    # Up to ChimeraX 1.10 this is a bound method of the object, later the object itself.
+    recolor = getattr(surface, "auto_recolor_vertices", None)
     return getattr(recolor, "__self__", recolor)
 
 
@@ -74,7 +75,7 @@ def _expected_qs(session: Any) -> list[Any]:
 def _moved(_name: str, model: Any) -> None:
     from chimerax.map import Volume
 
-    for result in model.all_models():  # it may be a group that was moved
+    for result in model.all_models():  # `model` may be a group
         if isinstance(result, Volume):
             for volume in {_paints(surface) for surface in result.surfaces} - {None}:
                 if not volume.deleted and is_expected_q(volume):
@@ -103,12 +104,15 @@ def _removed(_name: str, models: list[Any]) -> None:
 
 
 def _paints(surface: Any) -> Any:
-    """Return the map that colours a surface; None if none does."""
+    """Return the map that colours a surface, or None."""
     return getattr(painter_of(surface), "volume", None)
 
 
 def _belongs(expected: Any, result: Any) -> bool:
-    """Whether a map, or None, has the grid that a map of the Q-score to expect of `result` has: another run's has it, too."""
+    """Return whether `expected` has the grid of an expected-Q map of `result`; False for None and for closed maps.
+
+    Expected-Q maps of other runs may have the same grid.
+    """
     if expected is None or expected.deleted:
         return False
     grid, of = expected.data, result.data

@@ -1,7 +1,7 @@
-"""Long jobs: one prediction at a time on a worker thread, the others in line, the window alive meanwhile.
+"""Prediction jobs: one runs at a time on a worker thread, the others wait, and the window stays responsive.
 
-The worker thread runs `prediction.predict` and nothing else. The map is read before it starts and the new Volume is made
-after it ended, both on the main thread.
+The worker thread runs `prediction.predict` and nothing else. The main thread reads the map before the worker starts and
+makes the new Volume after it has ended.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ from .meter import Meter, status_text
 from .names import label
 from .prediction import USER_ERRORS, Made, Request
 
-#: Seconds that ChimeraX waits, when it is left, for a thread to end that is inside of PyTorch: as one that it kills there it
-#: would crash.
+#: Seconds to wait for a worker thread when ChimeraX quits: killing a thread inside PyTorch would crash ChimeraX.
 QUIT_WAIT = 10.0
 
 
 def jobs(session: Any) -> Queue:
-    """Return the queue of this session, which is made when it is first asked for."""
+    """Return the job queue of this session, creating it on first use."""
     if not hasattr(session, "superem_jobs"):
         session.superem_jobs = Queue(session)
     return session.superem_jobs
 
 
 class Queue:
-    """The jobs of a session: the first one runs, the others wait for it."""
+    """The jobs of a session: the first one runs, the others wait."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
@@ -45,7 +44,7 @@ class Queue:
             session.triggers.add_handler(trigger, handler)
 
     def submit(self, request: Request) -> Job:
-        """Put a job in line and return it at once."""
+        """Queue a job and return it at once."""
         job = Job(self.session, request, self)
         self._jobs.append(job)
         self._changed(job)
@@ -53,17 +52,23 @@ class Queue:
         return job
 
     def list(self) -> list[Job]:
-        """Jobs that have not ended, the running one first."""
+        """Return the jobs that have not ended, the running one first."""
         return list(self._jobs)
 
     def run_now(self, request: Request) -> Any:
-        """Make a map before returning, past the jobs in line, and tell of it as of theirs; raises UserError."""
+        """Make a map before returning, without waiting for queued jobs, and fire the trigger "made" as they do.
+
+        Raises
+        ------
+        UserError
+            As `prediction.run_now`.
+        """
         made = prediction.run_now(self.session, request)
         self._made(made)
         return made.result
 
     def cancel_all(self) -> int:
-        """Cancel the running and the waiting jobs; return how many there were."""
+        """Cancel the running job and all waiting ones; return how many there were."""
         active = [job for job in reversed(self._jobs) if job.state in ("pending", "running")]
         for job in active:
             job.cancel()
@@ -98,18 +103,17 @@ class Queue:
 
 
 class Job(Task):
-    """One prediction in the background; a Task, so that `taskman` lists and stops it.
+    """One prediction in the background; a ChimeraX Task, so that `taskman` lists and stops it.
 
-    Task.start() is not used: it swallows what run() raises, sets states from the worker thread and leaves
-    ended tasks in the session. Here the thread only computes, and all that ChimeraX sees of it happens on
-    the main thread.
+    Task.start() is not used: it swallows exceptions of run(), sets states from the worker thread and leaves ended tasks
+    in the session. Here the worker thread only computes; everything that ChimeraX sees happens on the main thread.
     """
 
     def __init__(self, session: Any, request: Request, queue: Queue) -> None:
         super().__init__(session)
         self.request = request
         self._name = label(request.volume)
-        self.start_time = datetime.now()  # the Task Manager asks a job that waits for it, too
+        self.start_time = datetime.now()  # the Task Manager reads it from waiting jobs, too
         self.stage = "waiting"
         self.progress: tuple[float, int] = (0, 0)
         self.seconds_left: float | None = None
@@ -122,30 +126,30 @@ class Job(Task):
         self._values_changed = False
 
     def __str__(self) -> str:
-        """Name the map and the number by which `taskman kill` stops the job."""
+        """Return the map's name and the ID by which `taskman kill` stops the job."""
         return f"{self.title}, ID {self.id}"
 
     @property
     def name(self) -> str:
-        """The map's name and number; of one that was closed, the last that were asked for."""
+        """The map's name and number; for a closed map, the last ones known."""
         if not self.request.volume.deleted:
             self._name = label(self.request.volume)
         return self._name
 
     @property
     def title(self) -> str:
-        """What the job does, in a few words."""
+        """Short description of the job."""
         return f"superem of {self.name}"
 
     def start(self, *_args: Any, **_keywords: Any) -> None:
-        """Read the map and start the thread; a map that cannot be read ends the job."""
+        """Read the map and start the worker thread; a map that cannot be read ends the job."""
         self.start_time = datetime.now()
         if self.request.volume.deleted:
             self._end("terminated")
             return
         try:
             part, seen = prediction.read(self.request)
-        except Exception as error:  # of the map, or of the file that ChimeraX reads its values from only now
+        except Exception as error:  # from the map, or from its file, which ChimeraX may read only now
             sentence = str(error).strip() or f"{self.name} cannot be read ({type(error).__name__})."
             self._fail(sentence, None if isinstance(error, (*USER_ERRORS, UserError)) else error)
             return
@@ -157,22 +161,22 @@ class Job(Task):
         self._thread.start()
 
     def run(self, *_args: Any, **_keywords: Any) -> None:
-        """Not used; Task declares it abstract."""
+        """Raise NotImplementedError; Task declares this method abstract."""
         raise NotImplementedError
 
     def _work(self, part: DensityMap, seen: DensityMap) -> None:
-        """Compute, on the worker thread, and hand over to the main thread whatever happens."""
+        """Compute on the worker thread; hand the result or the exception to the main thread."""
         thread_safe = self._queue.session.ui.thread_safe
         meter = Meter(lambda *progress: thread_safe(self._progressed, *progress), self._cancelled.is_set)
         outcome: Any
         try:
             outcome = prediction.predict(part, seen, self.request.settings, meter)
-        except BaseException as error:  # kept for the main thread, which reports it
+        except BaseException as error:  # the main thread reports it
             outcome = error
         thread_safe(self._finish, part, outcome)
 
     def cancel(self) -> None:
-        """Stop the job; a running one ends before the network's next layer."""
+        """Cancel the job; a running one stops before the network's next layer."""
         if self.state == "pending":
             self._end("terminated")
         elif self.state == "running":
@@ -180,11 +184,11 @@ class Job(Task):
             self._set("terminating", self.stage)
 
     def join(self, seconds: float) -> None:
-        """Wait for so long at most until the thread of a job that was running has ended."""
+        """Wait at most `seconds` for the worker thread of a started job to end."""
         self._thread.join(seconds)
 
     def terminate(self) -> None:
-        """Cancel; what `taskman` and the Task Manager call."""
+        """Cancel the job; called by `taskman` and the Task Manager."""
         self.cancel()
 
     def _finish(self, density: DensityMap, outcome: Any) -> None:
@@ -235,7 +239,7 @@ class Job(Task):
 
     def _set(self, state: str, stage: str) -> None:
         self.stage = stage
-        self.state = state  # Task's setter tells the Task Manager
+        self.state = state  # Task's setter notifies the Task Manager
         self._queue._changed(self)
 
     def _progressed(self, done: float, total: int, seconds_left: float | None) -> None:

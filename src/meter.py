@@ -1,21 +1,21 @@
-"""How far a prediction is: tiles and parts of them, the time that is left, and a line that tells both."""
+"""Progress of a prediction: tiles done, time left, and a status line that shows both."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-#: Seconds between two reports of progress from a worker thread to the window.
+#: Seconds between two progress reports from a worker thread to the window.
 REPORT_EVERY = 0.25
-#: Seconds of work, and tiles, before the time left is told from them: a network's first layers take far longer than most.
+#: Seconds of work, and tiles, before the time left is estimated: a network's first layers take far longer than most.
 TELLING = 1.0
 TELLING_TILES = 0.25
 
 
 class Meter:
-    """Progress callback for the core: posts, now and then, tiles done, their total and the seconds left.
+    """Progress callback for the core; regularly posts the tiles done, their total and the seconds left.
 
-    The core calls before every layer of the network, with parts of a tile, which may take half a minute.
+    The core calls it before every layer of the network, with fractions of a tile, since a tile may take half a minute.
     """
 
     every = REPORT_EVERY
@@ -27,9 +27,9 @@ class Meter:
         self._posted = float("-inf")
 
     def __call__(self, done: float, total: int) -> bool:
-        """Return whether to go on, `done` tiles of `total` being done."""
+        """Record that `done` of `total` tiles are done; return whether to continue."""
         now = time.monotonic()
-        if done < self._done:  # the first time, or begun again: with smaller batches, or on the CPU in place of a GPU
+        if done < self._done:  # first call, or a restart: with smaller batches, or on the CPU instead of a GPU
             self._began = (now, done)
         ended = done == total and done != self._done
         self._done = done
@@ -43,7 +43,7 @@ class Meter:
 
 
 def status_text(title: str, done: float, total: int, seconds_left: float | None) -> str:
-    """One line for the status bar."""
+    """Return one line for the status bar or the log."""
     text = f"{title}: {int(done)} of {total} tile{'s' if total > 1 else ''}"
     if done == total:
         return f"{text}, finishing"

@@ -1,4 +1,4 @@
-"""What maps are called, and which of them are super-resolved ones, of which others."""
+"""Names of maps; recognition of super-resolved maps, their inputs and expected-Q maps."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ import numpy as np
 from .provenance import ESTIMATE_LABEL, EXPECTED_Q_LABEL
 
 SUFFIX = "superem"
-#: What the map of the Q-score to expect is called, after the result that it belongs to.
+#: Name of an expected-Q map, after that of its result.
 EXPECTED_Q = "expected Q"
-#: Of the files that hold one map.
+#: Suffixes of files that hold one map.
 FILE_SUFFIXES = (".mrc", ".map", ".ccp4")
-#: Settings that change the map; where they are not the default ones the result's name has them in brackets, and its part.
+#: Settings that change the map; a result's name lists in brackets those not at their defaults, and the region.
 TELLING = ("model", "tiling", "rotations", "grid", "resolution")
-#: Characters.
+#: Longest text of a map in a menu, in characters.
 MENU_WIDTH = 44
 _MARK = "superem_source"
-#: In the name of a result's file; what follows tells its settings, or that it is a copy or filtered.
+#: Marks a result's file name; text after it gives settings, or shows that the map is a copy or filtered.
 _RESULT = re.compile(rf"_{SUFFIX}(_|$)")
 _EXPECTED_Q = re.compile(rf"_{EXPECTED_Q.replace(' ', '_')}(_|$)")
 
 
 def label(volume: Any) -> str:
-    """Return a map's name and number, by which the user tells it from others of that name."""
+    """Return a map's name and number, which distinguish it from other maps of the same name."""
     return f"{volume.name} #{volume.id_string}"
 
 
 def short_label(volume: Any) -> str:
-    """Return a map's name and number, without its middle where it is long, for a menu: that is as wide as its text."""
+    """Return a map's name and number, shortened in the middle for a menu, which is as wide as its longest text."""
     text = label(volume)
     return text if len(text) <= MENU_WIDTH else f"{text[:MENU_WIDTH // 2]}…{text[1 - MENU_WIDTH // 2:]}"
 
 
 def part_words(step: Any, subregion: Any) -> list[str]:
-    """Return what tells a part of a map from the whole, as it was asked for."""
+    """Return the words, as in the command, for the requested part of a map; none for the whole map."""
     words = []
     if not isinstance(subregion, str):
         words.append(f"subregion {','.join(str(i) for corner in subregion for i in corner)}")
@@ -51,12 +51,12 @@ def part_words(step: Any, subregion: Any) -> list[str]:
 
 
 def bracketed(words: Sequence[str]) -> str:
-    """Return words as they follow a name."""
+    """Return `words` in brackets, to be appended to a name; an empty string if there are none."""
     return f" ({', '.join(words)})" if words else ""
 
 
 def result_name(source: Any, words: Sequence[str] = ()) -> str:
-    """Return the name of a result of the map `source`; `words` say what was not as it is by default."""
+    """Return the name of a result of the map `source`; `words` list what differs from the default settings."""
     name, details = source.name, bracketed(words)
     if not _says_result(name):
         name += f" {SUFFIX}"
@@ -64,33 +64,34 @@ def result_name(source: Any, words: Sequence[str] = ()) -> str:
 
 
 def file_name(name: str) -> str:
-    """Return the name of a map without what makes it that of a file, and without signs that some systems do not take."""
+    """Return a map's name for use in a file name: without map suffixes, and with underscores for unsafe characters."""
     stem = re.sub(rf"({'|'.join(map(re.escape, FILE_SUFFIXES))})(\.gz)?\b", "", name)
     return re.sub(r"[^\w.+-]+", "_", stem).rstrip("_") or "map"
 
 
 def mark(result: Any, source: Any) -> None:
-    """Make a Volume known as a result of the Volume `source`, whatever it is called later, as when it is saved."""
+    """Mark a Volume as a result of the Volume `source`; the mark survives renaming, for instance when the map is saved."""
     setattr(result, _MARK, weakref.ref(source))
 
 
 def is_result(volume: Any) -> bool:
-    """Whether a map is a super-resolved one: made in this session, or said to be one by its name or the header of its file.
+    """Return whether a map is super-resolved: made in this session, or identified by its name or file header.
 
-    Its name may be any: ChimeraX gives a map that is saved that of the file. Into the header it writes nothing of it.
+    The name alone does not suffice: ChimeraX renames a saved map after its file, into which it does not write our
+    label.
     """
     return hasattr(volume, _MARK) or _says_result(volume.name) or _is_labelled(volume, ESTIMATE_LABEL)
 
 
 def is_expected_q(volume: Any) -> bool:
-    """Whether a map is one of the Q-score to expect, no density, by its name or the header of its file."""
+    """Return whether a map holds expected Q-scores instead of density, by its name or file header."""
     return bool(_EXPECTED_Q.search(file_name(volume.name))) or _is_labelled(volume, EXPECTED_Q_LABEL)
 
 
 def newest_pair(session: Any) -> tuple[Any, Any] | None:
-    """Return the newest of the results whose input is open, too, after that; None if there is none.
+    """Return (input, result) for the newest result whose input is open, too; None if there is none.
 
-    Newest is the one that ChimeraX lists last: one that was opened, or given another number, last.
+    The newest is the last in ChimeraX's list of models: the one most recently opened or renumbered.
     """
     from chimerax.map import Volume
 
@@ -103,10 +104,10 @@ def newest_pair(session: Any) -> tuple[Any, Any] | None:
 
 
 def _source(result: Any, maps: Sequence[Any]) -> Any:
-    """Return which of the maps a result was made of, as it is marked or, brought back by a session file, named.
+    """Return which of `maps` a result was made from, or None: by its mark or, after a session file was restored, by its name.
 
-    Names are compared as those of files are written, since a result that is saved gets that of its file. After a session a
-    result of a result is paired with the original, after which both are named.
+    Names are compared in their file-name form, because a saved result takes the name of its file. After a session was
+    restored, a result of a result is paired with the original map, from which both take their names.
     """
     source = getattr(result, _MARK, lambda: None)()
     if source in maps:
@@ -120,13 +121,13 @@ def _says_result(name: str) -> bool:
 
 
 def _original(name: str) -> str | None:
-    """Return the name, as a file's, of the map after which a result of this name is called; None if it is no result's."""
+    """Return the file-name form of the name of a result's input, as contained in the result's name; None if it is no result."""
     plain = file_name(name)
     found = None if _EXPECTED_Q.search(plain) else _RESULT.search(plain)
     return plain[:found.start()] if found else None
 
 
 def _is_labelled(volume: Any, words: str) -> bool:
-    header = getattr(volume.data, "file_header", None)  # of an MRC file, where ChimeraX has read it from one
+    header = getattr(volume.data, "file_header", None)  # present for MRC files that ChimeraX has read
     labels = header.get("labels", ()) if isinstance(header, dict) else ()
     return any(text.startswith(words.encode()) for text in labels)

@@ -1,7 +1,7 @@
-"""One prediction from Volume to Volume: read the map, run the network, show the result; `run_now` does it all at once.
+"""One prediction from Volume to Volume: read the map, run the network, show the result; `run_now` does all three.
 
-Reading and showing belong to the main thread; between them `predict` touches numpy and torch only, so that a worker
-thread can run it.
+Reading and showing must happen on the main thread; `predict` uses numpy and torch only, so it can run on a worker
+thread.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ from .names import TELLING, label, part_words
 from .nets.store import DEFAULT, SUFFIX, WeightsError
 from .provenance import CAUTION
 
-#: What the user can mend; the message is one sentence.
+#: Errors that the user can fix; the message is one sentence.
 USER_ERRORS = (MapError, DeviceError, WeightsError)
-#: Tiles that may be asked for at once.
+#: Largest batch size (tiles) that may be requested.
 LARGEST_BATCH = 4096
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a prediction is made; the fields are the keywords of the command."""
+    """Settings of a prediction; the fields are the keywords of the command."""
 
     device: str = "auto"
     model: str = DEFAULT
     tiling: str = "normal"
-    rotations: int | None = None  # as many as the model's card says
+    rotations: int | None = None  # None: the number in the model card
     batch_size: int | None = None
     grid: str = "1A"  # or "input"
-    resolution: float | None = None  # Å, of the map
-    reliability: bool = False  # whether to tell what Q-score is to be expected where
+    resolution: float | None = None  # resolution of the map, Å; None: estimated from the map
+    reliability: bool = False  # whether to make an expected-Q map, too
 
 
 @dataclass(frozen=True)
 class Request:
-    """A map to work on, which part of it, how, and what becomes of it and the result."""
+    """A map, the part of it to work on, the settings, and how to open the result."""
 
     volume: Any
     settings: Settings = field(default_factory=Settings)
     step: Any = 1
     subregion: Any = "all"
     model_id: tuple[int, ...] | None = None
-    hide_maps: bool | None = None  # only where the result is coloured, which its input would cover
+    hide_maps: bool | None = None  # None: hide the input only if the result is coloured, since it would cover the colours
 
     @property
     def words(self) -> list[str]:
-        """What is not as it is by default and changes the map, each as in the command; of a weights file the name."""
+        """Non-default choices that change the map, worded as in the command; a weights file is given by its name."""
         changed = {name: value for name in TELLING if (value := getattr(self.settings, name)) != getattr(Settings(), name)}
         if "model" in changed:
             changed["model"] = Path(self.settings.model).name.removesuffix(SUFFIX)
@@ -66,7 +66,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Made:
-    """A super-resolved map, the one that it was made of (each a chimerax.map.Volume), and what the log says of it."""
+    """A super-resolved map, its input (both chimerax.map.Volume) and the lines logged about it."""
 
     source: Any
     result: Any
@@ -79,7 +79,7 @@ def run_now(session: Any, request: Request) -> Made:
     Raises
     ------
     UserError
-        With one sentence, for anything that the user can mend.
+        With one sentence, for any error that the user can fix.
     """
     title = f"superem of {label(request.volume)}"
     meter = Meter(lambda *progress: session.logger.status(status_text(title, *progress)))
@@ -95,12 +95,12 @@ def run_now(session: Any, request: Request) -> Made:
 
 
 def read(request: Request) -> tuple[DensityMap, DensityMap]:
-    """Read the part of the map that is asked for, and the same with what the network is to see around it.
+    """Read the requested part of the map, and the same part with the surroundings that the network is to see.
 
     Raises
     ------
     MapError
-        If it cannot be worked on, or does not fit in memory.
+        If the map cannot be used, or does not fit in memory.
     """
     volume, step = request.volume, request.step
     try:
@@ -115,19 +115,22 @@ def read(request: Request) -> tuple[DensityMap, DensityMap]:
 
 
 def announce(session: Any) -> None:
-    """Say where the time goes when PyTorch is loaded for the first time."""
+    """Log that PyTorch is being loaded, if this is the first time in the session."""
     if "torch" not in sys.modules:
         session.logger.info("superem is loading PyTorch, which takes a moment the first time in a session.")
         session.logger.status("superem: loading PyTorch …")
 
 
 def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Meter) -> Any:
-    """Run the network on what `read` gave; numpy and torch only, so any thread will do. Returns a core `Enhanced` of `part`."""
+    """Run the network on what `read` returned; return a core `Enhanced` of `part`.
+
+    Uses numpy and torch only, so it can run on any thread.
+    """
     from .core.devices import import_torch
     from .core.predict import enhance
     from .nets.store import load
 
-    import_torch()  # says how to install it, where it is missing
+    import_torch()  # if PyTorch is missing, the error says how to install it
     enhanced = enhance(
         seen, load(settings.model), tiling=settings.tiling, device=settings.device,
         batch_size=settings.batch_size, rotations=settings.rotations, grid=settings.grid,
@@ -140,9 +143,9 @@ def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Me
 
 
 def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> Made:
-    """Open the result beside its input at a matched level, and log what was done."""
+    """Open the result at a matched contour level, and log what was done."""
     source, report, model_id, hide = request.volume, enhanced.report, request.model_id, request.hide_maps
-    if model_id is not None and session.models.have_id(model_id):  # taken since the job was asked for
+    if model_id is not None and session.models.have_id(model_id):  # taken since the job was queued
         model_id = None
     result = volumes.volume_of(session, enhanced.density, source, model_id, request.words)
     try:
@@ -172,7 +175,7 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
 
 
 def _colored(session: Any, reliability: DensityMap, result: Any) -> str:
-    """Colour a result by the Q-score to expect, and say so; a result that cannot be is no less worth."""
+    """Colour a result by the expected Q-score; return a line for the log. If that fails, the result is kept as it is."""
     try:
         expected = open_expected_q(session, reliability, result)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Where an output map comes from: version, weights, settings, and what it must not be taken for."""
+"""Provenance of an output map: version, weights, settings, and a caution about what it is not."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from .core.predict import Report
 
 CAUTION = "A model's estimate, not a measurement: build with it, refine and validate against the original map."
-#: First line in the header of a super-resolved map, at most 80 characters.
+#: First header line of a super-resolved map, at most 80 characters.
 ESTIMATE_LABEL = "SuperEM: a model's estimate, not a measurement. Refine against the original map."
-#: First line in the header of a map of reliability, at most 80 characters.
+#: First header line of an expected-Q map, at most 80 characters.
 EXPECTED_Q_LABEL = "SuperEM: Q-score expected of a right model at each voxel; an estimate, no proof."
 
 
 def version() -> str:
-    """Version of the bundle: of the installed wheel, or of the checkout."""
+    """Return the bundle's version: that of the installed wheel, or of the checkout."""
     try:
         return metadata.version("ChimeraX-SuperEM")
     except metadata.PackageNotFoundError:
@@ -29,13 +29,13 @@ def version() -> str:
 
 
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def labels(report: Report, source: str) -> list[str]:
-    """Lines of at most 80 characters for the header of an output map made from the map named `source`."""
+    """Return the header lines of an output map made from the map named `source`; `write_mrc` cuts them at 80 characters."""
     return [
         ESTIMATE_LABEL,
         f"SuperEM {version()}, model {report.model}, weights sha256 {report.weights_sha256[:16]}",
@@ -44,5 +44,5 @@ def labels(report: Report, source: str) -> list[str]:
 
 
 def record(report: Report, **more: Any) -> dict[str, Any]:
-    """All that is known of a run, for a JSON file; `more` adds entries."""
+    """Return all that is known about a run, for a JSON file; `more` adds entries."""
     return {"program": "SuperEM", "version": version(), "caution": CAUTION, **asdict(report), **more}

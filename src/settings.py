@@ -1,4 +1,4 @@
-"""Choices of the panel that ChimeraX remembers from one start to the next."""
+"""Panel choices that ChimeraX keeps from one start to the next."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PanelSettings(Settings):
 
 
 def panel_settings(session: Any) -> PanelSettings:
-    """Return the settings of this bundle, one object a session."""
+    """Return the panel settings of this session, creating them on first use."""
     if not hasattr(session, "superem_settings"):
         session.superem_settings = PanelSettings(session, TOOL_NAME)
     return session.superem_settings

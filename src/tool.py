@@ -1,4 +1,4 @@
-"""The panel, Tools ▸ Volume Data ▸ SuperEM: it composes `superem` commands, runs them and follows their jobs."""
+"""The panel (Tools ▸ Volume Data ▸ SuperEM): it composes `superem` commands, runs them and follows their jobs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from .prediction import Made
 from .provenance import CAUTION
 from .settings import panel_settings
 
-ESTIMATE_AFTER = 400  # ms without a change of choices
-SETTLED_AFTER = 250  # ms, for new rows of the panel, and a Volume Viewer that opens above it, to find their places
-KEPT_IN_SIGHT = 2.0  # s, for the Volume Viewer to grow with a new map, which is only then; later the user may look elsewhere
-LEAST_LINES = 6  # of text that the choices have room for at least; with more the window would soon outgrow a low screen
+ESTIMATE_AFTER = 400  # ms after the last change of choices
+SETTLED_AFTER = 250  # ms, for the layout to settle after new rows in the panel, or a Volume Viewer that opens above it
+# s during which results are scrolled back into view, because the Volume Viewer grows with a new map; later the user may
+# look elsewhere.
+KEPT_IN_SIGHT = 2.0
+LEAST_LINES = 6  # lines of text for which the choices have room; with more, the window would soon outgrow a low screen
 
 
 class SuperEMTool(ToolInstance):
@@ -36,8 +38,8 @@ class SuperEMTool(ToolInstance):
 
         from .panel.foretell import Foreteller, find_devices, foretell
 
-        self._asked: Any = None  # what the estimate is being made for
-        self._answered: Any = None  # and what the one that is shown was made for
+        self._asked: Any = None  # question of the estimate in progress
+        self._answered: Any = None  # question of the estimate shown
         self._wanted_until = 0.0
         self._settings = panel_settings(session)
         self._devices = Foreteller(session, find_devices, self._devices_found)
@@ -49,13 +51,13 @@ class SuperEMTool(ToolInstance):
         self._choices_changed()
         if (pair := newest_pair(session)) is not None:
             self.compare.compare(*pair)
-            chosen = self.form.map_menu.value  # the first that is shown, and the input may be hidden
+            chosen = self.form.map_menu.value  # the first displayed map, but the input may be hidden
             if chosen is None or is_result(chosen):
                 self.form.map_menu.value = pair[0]
 
     @classmethod
     def get_singleton(cls, session: Any) -> SuperEMTool | None:
-        """Return the panel, made if need be; None without a window."""
+        """Return the panel, opening it if needed; None if ChimeraX has no window."""
         return get_singleton(session, cls, TOOL_NAME)
 
     # Widgets
@@ -85,7 +87,7 @@ class SuperEMTool(ToolInstance):
         self.compare = CompareBox(self.session)
         self.caution = Note(f"Super-resolved (SR) density is {CAUTION[0].lower()}{CAUTION[1:]}")
 
-        # What a run takes, its button and the line of caution are always in sight, however low the panel is; the rest scrolls.
+        # The estimate, the buttons and the caution stay visible however low the panel is; the rest scrolls.
         inside = QWidget()
         rows = column(inside, 6)
         for widget in (self.form, self.jobs, self.report, self.compare):
@@ -95,7 +97,7 @@ class SuperEMTool(ToolInstance):
         foot = column(below, 6)
         running = QHBoxLayout()
         for button in (self.run_button, self.help_button):
-            running.addWidget(button, 0, Qt.AlignmentFlag.AlignBottom)  # the estimate's lines come late: they grow upwards
+            running.addWidget(button, 0, Qt.AlignmentFlag.AlignBottom)  # the estimate's text arrives later and grows upwards
         running.addWidget(self.estimate, 1, Qt.AlignmentFlag.AlignVCenter)
         foot.addLayout(running)
         foot.addWidget(self.caution)
@@ -125,7 +127,7 @@ class SuperEMTool(ToolInstance):
     # Running
 
     def run(self) -> None:
-        """Run the command that the form stands for."""
+        """Run the command for the current choices."""
         volume = self.form.map_menu.value
         if volume is None:
             return
@@ -135,11 +137,11 @@ class SuperEMTool(ToolInstance):
             run(self.session, self.form.choices.command(volume.atomspec))
         except UserError as error:
             self._say(str(error))
-            raise  # for ChimeraX to show and log
+            raise  # ChimeraX shows and logs it
         self._bring(self.jobs)
 
     def remember(self) -> None:
-        """Keep the choices for the next start of ChimeraX."""
+        """Save the choices for the next start of ChimeraX."""
         for name, value in {**self.form.choices.state(), "advanced": self.form.advanced.isChecked()}.items():
             setattr(self._settings, name, value)
 
@@ -160,7 +162,7 @@ class SuperEMTool(ToolInstance):
         self.report.setVisible(bool(text))
 
     def _bring(self, *widgets: Any) -> None:
-        """Scroll until these are in sight, the last one above all, once their places are settled."""
+        """Scroll until `widgets` are visible, the last one in any case, once the layout has settled."""
         self._wanted = widgets
         self._wanted_until = time.monotonic() + KEPT_IN_SIGHT
         self._bringer.start()
@@ -176,7 +178,7 @@ class SuperEMTool(ToolInstance):
     # Estimates
 
     def _devices_found(self, _asked: Any, devices: Any) -> None:
-        if isinstance(devices, str):  # PyTorch is missing or broken; the sentence says what mends it
+        if isinstance(devices, str):  # PyTorch is missing or broken; the sentence says how to fix it
             self._foresee(devices)
         else:
             self.form.set_devices(devices)
@@ -210,7 +212,7 @@ class SuperEMTool(ToolInstance):
 
         if asked != self._asked:
             return
-        if isinstance(answer, str):  # what was wrong may be mended: the same is asked again
+        if isinstance(answer, str):  # an error, which may be fixed: do not keep it as the answer to this question
             self._foresee(answer)
         else:
             self._foresee(told(answer), asked)
@@ -222,7 +224,7 @@ class SuperEMTool(ToolInstance):
     # Sessions
 
     def take_snapshot(self, session: Any, flags: int) -> dict[str, Any]:
-        """Return what a session file keeps of the panel."""
+        """Return the panel's state for a session file."""
         pair = self.compare.pair
         return {
             **super().take_snapshot(session, flags),
@@ -233,18 +235,18 @@ class SuperEMTool(ToolInstance):
         }
 
     def set_state_from_snapshot(self, session: Any, data: dict[str, Any]) -> None:
-        """Put the panel as a session file of this or an older version has it."""
+        """Restore the panel's state from a session file of this or an older version."""
         super().set_state_from_snapshot(session, data)
         self.form.set_choices(from_state(data.get("choices") or {}))
         if data.get("map") is not None:
             self.form.map_menu.value = data["map"]
-        if "compared" in data:  # else it stays with the newest result
+        if "compared" in data:  # otherwise keep comparing the newest result
             self.compare.compare(*(data["compared"] or (None, None)))
             if data.get("tiled"):
                 self.compare.find_tiled()
 
     def delete(self) -> None:
-        """Close the panel; its jobs go on."""
+        """Close the panel; its jobs continue."""
         self.remember()
         self.compare.lay_together()
         for timer in (self._timer, self._bringer):

@@ -1,4 +1,4 @@
-"""ChimeraX's Volume to DensityMap, and back to a Volume that lies on the first at a matched contour level."""
+"""Conversion of a ChimeraX Volume to a DensityMap and back, with matched contour levels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .core.density import DensityMap, MapError
 from .core.levels import level_for_surface, level_for_volume
 from .names import bracketed, label, mark, part_words, result_name
 
-#: Å around a part of a map that the network sees too: at a cut through density it goes wrong far into the part.
+#: Å around a part of a map that the network sees too: a cut through density spoils its output far into the part.
 CONTEXT = 20.0
-#: Of these two the new map takes the one that is farther from its input's colour.
+#: Colours for a new map: it gets the one that differs more from its input's.
 COLORS = ((0.33, 0.60, 0.85, 1.0), (0.93, 0.69, 0.25, 1.0))
 
 
@@ -29,10 +29,10 @@ def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap
     Raises
     ------
     MapError
-        If the Volume is closed, or is not one map on a rectangular grid.
+        If the Volume is closed, is not one map on a rectangular grid, or has no voxels in the subregion.
     """
     check_kind(volume)
-    # Samples fall on multiples of the step, so the first one read can lie inside the region asked for;
+    # Samples lie on multiples of the step, so the first sample read can lie inside the requested region;
     # Volume.region_origin_and_step() gives the corner of the region, not that sample.
     region = volume.subregion(step, subregion)
     first, _, ijk_step = volume.step_aligned_region(region)
@@ -51,7 +51,7 @@ def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap
 
 
 def region_with_context(volume: Any, step: Any, subregion: Any) -> Any:
-    """Corners (ijk, ijk) of a part of a Volume with CONTEXT around it, as far as the Volume goes; for `density_of`."""
+    """Return the corners (ijk, ijk) of a part of a Volume extended by `CONTEXT`, inside the Volume; for `density_of`."""
     first, last, _step = volume.subregion(step, subregion)
     around = np.ceil(np.divide(CONTEXT, volume.data.step)).astype(int)
     low, high = np.maximum(np.subtract(first, around), 0), np.minimum(np.add(last, around), np.subtract(volume.data.size, 1))
@@ -59,7 +59,7 @@ def region_with_context(volume: Any, step: Any, subregion: Any) -> Any:
 
 
 def check_kind(volume: Any) -> None:
-    """Refuse what is not one map on a rectangular grid.
+    """Raise an error unless a Volume is one map on a rectangular grid.
 
     Raises
     ------
@@ -80,9 +80,9 @@ def check_kind(volume: Any) -> None:
 
 
 def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = None, words: Sequence[str] = ()) -> Any:
-    """Open `density` as a new Volume that lies, looks and moves like `source`, in another colour.
+    """Open `density` as a new Volume with the position, style and settings of `source`, in another colour.
 
-    `words` say, in its name, what was not as it is by default.
+    `words` list, for its name, what differs from the default settings.
     """
     name = result_name(source, words)
     volume = new_volume(session, density, source, name, _other_color(source), model_id=model_id, style=_style(source))
@@ -93,7 +93,7 @@ def volume_of(session: Any, density: DensityMap, source: Any, model_id: Any = No
 
 
 def new_volume(session: Any, density: DensityMap, place: Any, name: str, color: Sequence[float], **options: Any) -> Any:
-    """Return a Volume of `density` that lies as the Volume `place` does."""
+    """Return a Volume of `density` placed like the Volume `place`."""
     from chimerax.map import volume_from_grid_data
     from chimerax.map_data import ArrayGridData
 
@@ -102,19 +102,21 @@ def new_volume(session: Any, density: DensityMap, place: Any, name: str, color: 
         density.array, density.origin, density.step, data.cell_angles, density.rotation, symmetries=data.symmetries, name=name)
     grid.rgba = color
     volume = volume_from_grid_data(grid, session, **options)
-    volume.scene_position = place.scene_position  # which may be part of a group that has been moved
+    volume.scene_position = place.scene_position  # `place` may be part of a group that has been moved
     return volume
 
 
 def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[float, float, float]]:
-    """Set the contour levels of `volume` to enclose what those of `source` enclose in `density`, and show it in the same style.
+    """Set the contour levels of `volume` to enclose the same volumes as those of `source`, and show it in the same style.
+
+    The thresholds of an image are matched by the fraction of voxels above them.
 
     Parameters
     ----------
     volume, source : chimerax.map.Volume
-        The new map, and the one it was made of, shown or not, as surface or image.
+        The new map and its input, shown or not, as surface or image.
     density : DensityMap
-        The part of `source` that `volume` was made of.
+        The part of `source` from which `volume` was made.
 
     Returns
     -------
@@ -126,17 +128,17 @@ def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[fl
         levels = source.image_levels or source.initial_image_levels()[0]
         pairs = [(level, _level_by_rank(density, new, level), weight) for level, weight in levels]
         volume.set_parameters(image_levels=[(new_level, weight) for _, new_level, weight in pairs])
-        # Of the thresholds of an image the last is that of full brightness; at the one before it density begins to stand out.
+        # The last threshold of an image gives full brightness; density begins to stand out at the one before it.
         return [(old, level, contoured_volume(new, level)) for old, level, _ in pairs[-2:-1]]
     levels = [s.level for s in source.surfaces] or source.initial_surface_levels()[0]
     matched = [(level, *level_enclosing(new, contoured_volume(density, level))) for level in levels]
     volume.set_parameters(surface_levels=[level for _, level, _ in matched])
-    volume.set_display_style(_style(source))  # once more: surfaces are made with their levels, and are not meshes
+    volume.set_display_style(_style(source))  # again: setting the levels makes new surfaces, which are not meshes
     return matched
 
 
 def contoured_volume(density: DensityMap, level: float) -> float:
-    """Volume in Å³ inside ChimeraX's own contour surface, closed at the faces of the box."""
+    """Return the volume (Å³) inside ChimeraX's own contour surface, closed at the faces of the box."""
     from chimerax import surface
     from chimerax.map._map import contour_surface
 
@@ -150,13 +152,13 @@ def contoured_volume(density: DensityMap, level: float) -> float:
 def level_enclosing(
     density: DensityMap, volume: float, start: float | None = None, tolerance: float = 1e-3,
 ) -> tuple[float, float]:
-    """Level at which the contour surface encloses `volume` Å³, and what it does enclose; as `core.levels.level_for_surface`."""
+    """Return the level whose contour surface encloses `volume` Å³ and the volume found, as `core.levels.level_for_surface`."""
     return level_for_surface(
         density.array, volume, density.step, lambda level: contoured_volume(density, level), start, tolerance)
 
 
 def _level_by_rank(old: DensityMap, new: DensityMap, level: float) -> float:
-    """Level of `new` above which the same fraction of the box lies as above `level` in `old`."""
+    """Return the level of `new` above which the same fraction of the box lies as above `level` in `old`."""
     fraction = np.count_nonzero(old.array >= level) / old.array.size
     return level_for_volume(new.array, fraction * new.array.size * new.voxel_volume, new.step)
 
