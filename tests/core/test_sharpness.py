@@ -23,6 +23,14 @@ def test_agreement_ends_where_common_detail_ends(resolution):
     assert Shells.of(a, a).agreement() == 2.0
 
 
+def test_shells_coarser_than_20_a_are_not_looked_at():
+    """There envelope and box decide, not detail; nor does one shell alone."""
+    for low, wanted in ((slice(0, 4), 2.0), (slice(10, 11), 2.0), (slice(4, 6), 20.0), (slice(10, 12), 8.0)):
+        correlation = np.ones(40)
+        correlation[low] = 0.1
+        assert Shells(correlation, np.ones(40)).agreement() == pytest.approx(wanted)
+
+
 def test_agreement_does_not_depend_on_scale_or_sharpening():
     """Correlations by shell see neither."""
     rng = np.random.default_rng(1)
