@@ -3,8 +3,8 @@
     python -m training.card --evaluation build/evaluation.json --weights src/weights/unet.safetensors --out src/weights/unet.md \
         --failures build/failures.md --picture docs/images/failures.png --reliability build/reliability.md --readme README.md
 
-Prose is that of `training/templates`; figures are those of the evaluation, of the card inside the weights file and of the
-lists in `training/ids`. Nothing is typed into the output. The evaluation must be of these weights.
+The text comes from `training/templates`; the figures come from the evaluation, the card inside the weights file and the lists in
+`training/ids`. Nothing is written by hand. The evaluation must be of these weights.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ from .predictions import Predictor, label_of
 from .templates import fill
 
 BEGIN, END = "<!-- validation table: begin -->", "<!-- validation table: end -->"
-#: The paper's training: epochs, cubes, voxels a cube.
+#: The paper's training: epochs, cubes, voxels per cube.
 PAPER = (100, 201_552, 25**3)
-#: By which a map can be worse than its input: key, name, decimals, sign of what is better.
+#: Figures in which a result can be worse than its input: key, name, decimals, sign of an improvement.
 FIGURES = (("q", "Q-score", 3, 1), ("cc_mask", "CC_mask", 3, 1), ("cc_box", "CC_box", 3, 1),
            ("cube_mean", "cubes about the mean", 3, 1), ("d_fsc05", "FSC = 0.5, Å", 2, -1),
            ("fsc05", "FSC = 0.5 (one mask), Å", 2, -1), ("d_model", "d_model, Å", 1, -1))
-#: Two of the validation maps.
+#: Two validation maps that are most likely of one reconstruction.
 SAME_RECONSTRUCTION = ("EMD-1461", "Gorgon_vp6")
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 def count(number: int) -> str:
-    """A count as text has it."""
+    """Return a count as text: small numbers as words."""
     return COUNTS[number] if number < len(COUNTS) else f"{number:,}"
 
 
 def compute(training: dict) -> str:
-    """How much was trained, beside the paper's."""
+    """Describe the amount of training, compared with the paper's."""
     epochs, cubes, voxels = PAPER
     paper = f"the paper's {epochs} epochs over {cubes:,} cubes of 25³ ({epochs * cubes * voxels / 1e9:.3g} billion voxels)"
     if "voxels" in training:
         seen, what = training["voxels"], f"{training['steps']:,} steps on"
-    elif all(key in training for key in ("steps", "batch", "tile_edge")):  # of all steps, as those of the last sitting were
+    elif all(key in training for key in ("steps", "batch", "tile_edge")):  # as if all steps had the settings of the last session
         seen = training["steps"] * training["batch"] * training["tile_edge"] ** 3
         what = f"{training['steps']:,} steps of {training['batch']} tiles of {training['tile_edge']}³ are"
     else:
@@ -69,7 +69,7 @@ def compute(training: dict) -> str:
 
 
 def trained(training: dict) -> str:
-    """What the weights file records of its training, in words; what it lacks is left out."""
+    """Describe the training that the weights file records; missing entries are left out."""
     device = training.get("device")
     parts = [
         f"{training['steps']:,} steps" if "steps" in training else "",
@@ -82,13 +82,13 @@ def trained(training: dict) -> str:
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a list."""
+    """Return the rows of a csv file."""
     with open(path, newline="") as lines:
         return list(csv.DictReader(lines))
 
 
 def repeated(groups: list[str], names: list[str]) -> str:
-    """Sentences on proteins, and on a reconstruction, of which there are several maps."""
+    """Return sentences that name proteins, and a reconstruction, with several maps."""
     said = [f"{count(n).capitalize()} of the {count(len(names))} maps are of one protein, {group}."
             for group, n in Counter(groups).items() if n > 1]
     if set(SAME_RECONSTRUCTION) <= set(names):
@@ -97,7 +97,7 @@ def repeated(groups: list[str], names: list[str]) -> str:
 
 
 def verdict(outcome: dict, label: str) -> dict[str, str]:
-    """How many bars there are, how many are reached and which are missed, by maps and by proteins."""
+    """Return the number of bars, how many are reached and which are missed, over maps and over proteins."""
     found: dict[str, str] = {}
     for name, by_protein in (("", False), ("_by_protein", True)):
         judged = bars(outcome, label, by_protein)
@@ -107,7 +107,7 @@ def verdict(outcome: dict, label: str) -> dict[str, str]:
 
 
 def losers(outcome: dict, label: str) -> list[str]:
-    """A line for every map on which the model does worse than its input in some figure."""
+    """Return a line for every map on which the model is worse than its input in any figure."""
     maps, lines = outcome["maps"], []
     for n, name in enumerate(maps):
         worse = []
@@ -121,7 +121,7 @@ def losers(outcome: dict, label: str) -> list[str]:
 
 
 def only(outcome: dict, label: str, name: str) -> dict:
-    """An evaluation of several models cut down to the baselines and one of ours, under the name of its card."""
+    """Reduce an evaluation of several models to the baselines and one model, labelled with the `name` of its card."""
     def pick(labels: dict) -> dict:
         return {(name if key == label else key): value for key, value in labels.items() if key in (*BASELINES, label)}
 
@@ -130,7 +130,7 @@ def only(outcome: dict, label: str, name: str) -> dict:
 
 
 def facts(outcome: dict, model: Model) -> dict[str, str]:
-    """What the templates name, but for failures and pictures."""
+    """Return the values that the templates use, except for failures and figures."""
     card, names = model.card, list(outcome["maps"])
     groups = list(outcome["groups"].values())
     used = [row for row in rows(IDS / "maps.csv") if row["split"] == "train" and row["used"] == "yes"]
@@ -155,25 +155,25 @@ def facts(outcome: dict, model: Model) -> dict[str, str]:
 
 
 def tidy(text: str) -> str:
-    """No more than one empty line, and prose in lines of some 120 characters; tables, commands and headings stay as they are."""
+    """Collapse repeated empty lines and wrap prose at 120 characters; tables, commands, headings and images are unchanged."""
     blocks = [block.strip("\n") for block in re.split(r"\n{2,}", text)]
     return "\n\n".join(block if block.startswith(("|", "    ", "#", "!")) else flow(block) for block in blocks if block) + "\n"
 
 
 def flow(block: str) -> str:
-    """A paragraph, or the items of a list, in lines of even length."""
+    """Wrap a paragraph, or each item of a list."""
     items = re.split(r"\n(?=- )", block)
     return "\n".join(textwrap.fill(" ".join(item.split()), 120, subsequent_indent="  " * item.startswith("- "),
                                    break_long_words=False, break_on_hyphens=False) for item in items)
 
 
 def replace_block(text: str, block: str) -> str:
-    """The README with another table.
+    """Return the README with its table replaced.
 
     Raises
     ------
     SystemExit
-        If it has no place for one.
+        If the README has no markers for the table.
     """
     if BEGIN not in text or END not in text:
         raise SystemExit(f"The README has no lines {BEGIN} and {END}.")
@@ -182,7 +182,7 @@ def replace_block(text: str, block: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__.splitlines()[0])
     parser.add_argument("--evaluation", type=Path, default=EVALUATION)
     parser.add_argument("--weights", type=Path, default=Path("src/weights/unet.safetensors"))

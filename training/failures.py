@@ -1,10 +1,10 @@
-"""Where a model does worst: one picture, and what is to be seen in it.
+"""Show where a model does worst: one figure with captions.
 
     python -m training.failures --data DIR --weights unet --evaluation build/evaluation.json --out build/failures.png
 
-The cases are found, not chosen: the map with the least gain in Q-score, the place of all maps where the result exceeds its input
-most although no modelled atom is near, and the maps whose noise passes worst. The evaluation must be of the same weights, with
-`--controls`. The captions are for the model card (`training.card`), and printed.
+The cases are found, not chosen: the map with the least gain in Q-score; the place in all maps, far from modelled atoms, where
+the result exceeds its input most; and the maps with the worst noise controls. The evaluation must be of the same weights, with
+`--controls`. The captions are printed, and written for the model card (`training.card`).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from .metrics.tables import INPUT, number
 from .predictions import Predictor, label_of
 from .templates import fill
 
-#: Density this far from every modelled atom, Å, is nobody's.
+#: Distance from every modelled atom, Å, from which on density belongs to none.
 FAR = 4.0
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A section through a map: its title, density (rows, columns) in network units, and the level that is drawn."""
+    """A section through a map: its title, its density (rows, columns) on the row's grey scale, and the level that is drawn."""
 
     title: str
     section: np.ndarray
@@ -50,7 +50,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """Sections of one grey scale: `top` is white; `mark` is a voxel (row, column) with a ring round it."""
+    """Sections that share a grey scale, on which `top` is white; a ring is drawn around the voxel `mark` (row, column)."""
 
     caption: str
     panels: list[Panel]
@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """A case with its reference and what the model made of it, and the two matched levels."""
+    """A case with its reference, the model's result, and the matched levels of result and input."""
 
     case: Case
     reference: Reference
@@ -69,22 +69,22 @@ class Result:
     level_input: float
 
     def units(self, array: np.ndarray) -> np.ndarray:
-        """Density in the network units of the case's own map: 0 is the solvent, 1 the molecule's 95th percentile."""
+        """Convert density to the network units of the case's own map: 0 is the solvent, 1 the molecule's 95th percentile."""
         scale = robust(self.case.density.array)
         return (np.asarray(array, np.float64) - scale.low) / (scale.high - scale.low)
 
     def level_units(self, level: float) -> float:
-        """A level in the same units."""
+        """Convert a level to the same units."""
         return float(self.units(np.array(level)))
 
     def own_panel(self, title: str, array: np.ndarray, z: int, level: float | None = None) -> Panel:
-        """A section at `z` on the map's own scale: from its median to its 95th percentile within 3 Å of the model."""
+        """Return a section at `z` on its map's own scale: from its median to its 95th percentile within 3 Å of the model."""
         low, high = float(np.median(array)), float(np.percentile(array[self.reference.near], 95))
         return Panel(title, (array[z] - low) / (high - low), None if level is None else (level - low) / (high - low))
 
 
 def results(cases: list[Case], predictor: Predictor, cache: Cache) -> dict[str, Result]:
-    """Predict every case."""
+    """Predict every case; return the results by name."""
     found = {}
     for case in cases:
         reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
@@ -95,12 +95,12 @@ def results(cases: list[Case], predictor: Predictor, cache: Cache) -> dict[str, 
 
 
 def least_gain(outcome: dict, label: str) -> str:
-    """The map that gains least in Q-score."""
+    """Return the map with the least gain in Q-score."""
     return min(outcome["maps"], key=lambda name: outcome["maps"][name][label]["q"] - outcome["maps"][name][INPUT]["q"])
 
 
 def most_invented(result: Result) -> tuple[tuple[int, int, int], float, float, float]:
-    """Where the result exceeds its input most, `FAR` or more from every modelled atom.
+    """Find where the result exceeds its input most, `FAR` or more from every modelled atom.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def most_invented(result: Result) -> tuple[tuple[int, int, int], float, float, f
 
 
 def gain_row(result: Result, outcome: dict, label: str) -> Row:
-    """The map with the least gain: input, result, HR."""
+    """Return the row of the map with the least gain: input, result, HR."""
     name = result.case.name
     before, after = outcome["maps"][name][INPUT], outcome["maps"][name][label]
     key = "d_fsc05" if after.get("d_fsc05") is not None else "fsc05"
@@ -131,7 +131,7 @@ def gain_row(result: Result, outcome: dict, label: str) -> Row:
 
 
 def invented_row(found: dict[str, Result]) -> Row:
-    """The strongest density that the input does not have and no atom explains."""
+    """Return the row of the strongest density that the input lacks and no atom explains."""
     places = {name: most_invented(result) for name, result in found.items()}
     name = max(places, key=lambda name: places[name][2] - max(places[name][1], 0))
     (z, y, x), before, after, distance = places[name]
@@ -147,19 +147,19 @@ def invented_row(found: dict[str, Result]) -> Row:
 
 
 def worst_control(outcome: dict, label: str, key: str) -> tuple[str, float, float]:
-    """The map whose control passes most: name, share above the level, share of the control itself."""
+    """Return the map whose control passes most: name, share of the result above the level, share of the control itself."""
     name = max(outcome["controls"], key=lambda name: outcome["controls"][name][label][key])
     found = outcome["controls"][name][label]
     return name, found[key], found[f"{key}_input"]
 
 
 def shares(after: float, before: float) -> dict[str, str]:
-    """Two shares in per cent, by the names of the captions."""
+    """Return two shares in per cent, by their names in the captions."""
     return {"share": f"{100 * after:.1f}", "share_input": f"{100 * before:.1f}"}
 
 
 def noise_row(found: dict[str, Result], outcome: dict, label: str, predictor: Predictor) -> Row:
-    """Noise alone: in, out, and the enhanced molecule on the same scale."""
+    """Return the row of noise alone: noise, its result, and the enhanced molecule on the same scale."""
     name, share, share_input = worst_control(outcome, label, "noise")
     result = found[name]
     noise = ControlMaps.make(result.case.density, result.reference, result.case.resolution).noise
@@ -173,7 +173,7 @@ def noise_row(found: dict[str, Result], outcome: dict, label: str, predictor: Pr
 
 
 def solvent_row(found: dict[str, Result], outcome: dict, label: str, predictor: Predictor) -> Row:
-    """Noise round the molecule: the map, with noise, and the result."""
+    """Return the row of noise around the molecule: the map, the map with noise, and its result."""
     name, share, share_input = worst_control(outcome, label, "solvent")
     result = found[name]
     maps = ControlMaps.make(result.case.density, result.reference, result.case.resolution)
@@ -189,7 +189,7 @@ def solvent_row(found: dict[str, Result], outcome: dict, label: str, predictor: 
 
 
 def draw(out: Path, rows: list[Row]) -> None:
-    """Write the picture, a row a case; black is the solvent, lines are matched levels."""
+    """Draw the figure, one row per case; black is the solvent, lines are matched levels."""
     figure, axes = plt.subplots(len(rows), 3, figsize=(9, 3.1 * len(rows)), layout="constrained", squeeze=False)
     for row, line in zip(rows, axes, strict=True):
         for panel, ax in zip(row.panels, line, strict=True):
@@ -206,7 +206,7 @@ def draw(out: Path, rows: list[Row]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(parents=[MEASURING], prog="python -m training.failures", description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="unet", help="name of a bundled model, or a weights file (%(default)s)")
     parser.add_argument("--evaluation", type=Path, default=EVALUATION, help="(%(default)s)")

@@ -1,8 +1,7 @@
-"""How well a map agrees with its atomic model, measured in the ways that the field trusts.
+"""Measure how well a map agrees with its atomic model, by metrics established in the field.
 
-`Reference` holds everything that depends on the model alone; `evaluate_map` measures one map against it.
-`Reference.kept` and `measured` do the same and keep what they made.
-Nothing here needs cctbx: `mtriage` runs it, where it is installed, as a separate process.
+`Reference` holds everything that depends on the model alone; `evaluate_map` measures one map against it. `Reference.kept` and
+`measured` do the same with a cache. Nothing here needs cctbx: `mtriage` runs it as a separate process, if it is installed.
 """
 
 from .atoms import Atoms, read_atoms

@@ -1,4 +1,4 @@
-"""Atoms of a model, as arrays: what every metric needs and no more."""
+"""Atoms of a model as arrays, with only what the metrics need."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import gemmi
 import numpy as np
 from superem.core.density import DensityMap
 
-#: Protein and nucleic-acid backbone, as Q-score's authors count it.
+#: Backbone atoms of proteins and nucleic acids, as defined by the authors of Q-score.
 BACKBONE = frozenset("N CA C O OXT P OP1 OP2 O5' C5' C4' O4' C3' O3' C2' O2' C1'".split())
-#: A residue of fewer atoms is an ion or a water: too small to be judged by itself as a ligand.
+#: Residues with fewer atoms, such as ions and waters, are too small to be judged as ligands.
 SMALLEST_LIGAND = 6
-#: Force-field names of protonation states that are residues of protein, not ligands.
+#: Force-field names of protonation states: amino acids, not ligands.
 PROTONATION_STATES = frozenset("HSD HSE HSP HID HIE HIP CYX CYM ASH GLH LYN".split())
 
 
@@ -43,24 +43,24 @@ class Atoms:
         return len(self.xyz)
 
     def select(self, which: np.ndarray) -> Atoms:
-        """Return the atoms of a (n,) bool mask."""
+        """Return the atoms selected by a (n,) bool mask."""
         return Atoms(*(array[which] for array in self.arrays().values()))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All attributes by name."""
+        """Return all attributes by name."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @property
     def mass(self) -> np.ndarray:
-        """(n,) standard atomic weights, Da."""
+        """Standard atomic weights, (n,), Da."""
         return np.array([gemmi.Element(e).weight for e in self.element])
 
     @property
     def volume(self) -> float:
-        """Volume of the molecule in Å³: 1.21 Å³ a dalton, hydrogens included (7 % more than the mass of the heavy atoms).
+        """Volume of the molecule in Å³: 1.21 Å³ per dalton, with hydrogens (7 % on top of the mass of the heavy atoms).
 
-        An atom of partial occupancy takes its whole place: of alternative conformations one is read, and depositors of
-        maps write occupancies for what moves.
+        Atoms of partial occupancy count in full: only one alternative conformation is read, and in models of maps occupancy often
+        describes mobility.
         """
         return float(self.mass.sum() * 1.07 * 1.21)
 
@@ -95,7 +95,7 @@ def read_atoms(path: str | Path) -> Atoms:
 
 
 def to_gemmi(atoms: Atoms, like: DensityMap) -> gemmi.Structure:
-    """Put atoms into a P1 cell as large as the box of `like`, whose first voxel lies at the cell's corner."""
+    """Put atoms into a P1 cell as large as the box of `like`, whose first voxel is at the cell's origin."""
     structure = gemmi.Structure()
     x, y, z = (n * s for n, s in zip(like.shape[::-1], like.step, strict=True))
     structure.cell = gemmi.UnitCell(x, y, z, 90, 90, 90)

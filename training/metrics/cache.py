@@ -1,4 +1,4 @@
-"""Keeps what is slow to make and depends on nothing but its inputs, in files named by a digest of those."""
+"""Cache of results that are slow to compute and depend only on their inputs, in files named by a digest of the inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from superem.core.files import replaced
 
 
 def digest(*parts: object) -> str:
-    """Hexadecimal digest of arrays, bytes, and whatever else has a faithful `repr`."""
+    """Return a hexadecimal digest of arrays, bytes, and anything else with a faithful `repr`."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -26,12 +26,12 @@ def digest(*parts: object) -> str:
 
 
 def source(*modules: ModuleType | Path) -> bytes:
-    """What modules do, a part of the digest of what they make: their source, without comments, docstrings and line breaks."""
+    """Return the syntax of modules, without comments, docstrings and line breaks, as a part of digests of their results."""
     return "\n".join(ast.dump(_silent(module)) for module in modules).encode()
 
 
 def _silent(module: ModuleType | Path) -> ast.Module:
-    """Syntax of a module, without its docstrings."""
+    """Return the syntax tree of a module, without its docstrings."""
     path = Path(str(module.__file__)) if isinstance(module, ModuleType) else module
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
@@ -48,7 +48,7 @@ class Cache:
         folder.mkdir(parents=True, exist_ok=True)
 
     def array(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return the array kept under `key`, made now if there is none."""
+        """Return the array cached under `key`; make and cache it if there is none."""
         path = self.folder / f"{key}.npy"
         if not path.exists():
             array = make()
@@ -57,7 +57,7 @@ class Cache:
         return np.load(path)
 
     def arrays(self, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Return the named arrays kept under `key`, made now if there are none."""
+        """Return the named arrays cached under `key`; make and cache them if there are none."""
         path = self.folder / f"{key}.npz"
         if not path.exists():
             arrays = make()
@@ -67,11 +67,11 @@ class Cache:
             return dict(kept)
 
     def record(self, key: str) -> dict | None:
-        """Return the record kept under `key`, or None."""
+        """Return the record cached under `key`, or None."""
         path = self.folder / f"{key}.json"
         return json.loads(path.read_text()) if path.exists() else None
 
     def keep(self, key: str, record: dict) -> None:
-        """Keep a record under `key`."""
+        """Cache a record under `key`."""
         with replaced(self.folder / f"{key}.json") as part:
             part.write_text(json.dumps(record))

@@ -1,4 +1,4 @@
-"""Maps in which there is nothing to find, and maps from which something was taken, made of real ones for the controls."""
+"""Maps for the negative controls, made from real ones: maps with nothing to find, and maps with parts removed or changed."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from .modelmap import model_coefficients
 from .qscore import spiral
 from .reference import Reference
 
-#: Share of the model's residues that is deleted, from one end of the molecule.
+#: Share of the model's residues that is deleted, at one end of the molecule.
 DELETED_SHARE = 0.2
-#: Solvent begins this far from the model, Å.
+#: Distance from the model beyond which everything is solvent, Å.
 SOLVENT = 6.0
-#: A map that nobody masked is made by a margin of this many voxels of noise.
+#: Width of the margin of noise around maps that stand for unmasked ones, voxels.
 MARGIN = 16
 INNER = (slice(MARGIN, -MARGIN),) * 3
-#: Share of noise in the power at the stated resolution: half maps correlate by 0.143, so the whole map has a signal-to-noise
+#: Share of noise in the power at the stated resolution: half maps correlate by 0.143, so the full map has a signal-to-noise
 #: ratio of 2 * 0.143 / (1 - 0.143) = 1/3 (Rosenthal and Henderson, J. Mol. Biol. 333, 721, 2003).
 NOISE_AT_RESOLUTION = 0.75
-#: A planted glycan is this strong beside the protein, with this B-factor in Å²: glycans move more.
+#: Strength of a planted glycan relative to the protein, and its B-factor in Å²: glycans are more mobile.
 GLYCAN_STRENGTH = 0.7
 GLYCAN_B = 60.0
 
 
 def shaped_noise(density: DensityMap, reference: Reference, rng: np.random.Generator,
                  resolution: float | None = None) -> DensityMap:
-    """Gaussian noise like a map's own, over its whole box, on its solvent level.
+    """Return Gaussian noise with the spectrum of a map's own noise, over its whole box, around its solvent level.
 
-    Inside the model's soft mask, the model leaves the share 1 - FSC² of the power in each shell unexplained. That is an upper
-    bound: where the model or its B-factors are wrong, where it lacks the solvent and its neighbours, it leaves density
-    unexplained too. Coarser than 20 Å, where the bulk solvent rules, all is left out. With the map's `resolution` (Å), a
-    second bound holds: at that frequency, where half maps correlate by 0.143, three quarters of the power are noise, and
-    noise is not stronger at lower ones, since a reconstruction's is white and sharpening raises what is fine.
+    In each shell, the noise is the share 1 - FSC² of the power inside the model's soft mask that the model leaves unexplained.
+    This is an upper bound: density is also unexplained where the model or its B-factors are wrong, and where it lacks solvent or
+    neighbours. Frequencies below 1/20 Å, where bulk solvent dominates, are left out. If the map's `resolution` (Å) is given, a
+    second bound applies. At that frequency half maps correlate by 0.143, so three quarters of the power is noise. Noise is no
+    stronger at lower frequencies, since a reconstruction's noise is white and sharpening amplifies high frequencies.
     """
     s = spatial_frequency(density.shape, density.step)
     solvent = float(np.median(density.array))
@@ -58,20 +58,20 @@ def shaped_noise(density: DensityMap, reference: Reference, rng: np.random.Gener
 
 
 def widened(density: DensityMap, voxels: int) -> DensityMap:
-    """A map in a box that is wider by so many voxels of solvent (the map's median) on every side."""
+    """Return a map in a box that is wider by `voxels` of solvent (the map's median) on every side."""
     return replace(density, array=np.pad(density.array, voxels, constant_values=np.median(density.array)),
                    origin=density.positions(np.full(3, -voxels)))
 
 
 def noisy_solvent(density: DensityMap, reference: Reference, noise: DensityMap) -> tuple[DensityMap, np.ndarray]:
-    """A map that nobody masked: its own density, and noise wherever the solvent is, in a box that is wider by `MARGIN` voxels.
+    """Return a map as if nobody had masked it, with noise in its solvent, in a box wider by `MARGIN` voxels on every side.
 
-    Noise sets in from 2 to `SOLVENT` Å from the model.
+    The noise fades in between 2 and `SOLVENT` Å from the model.
 
     Returns
     -------
-    map, and its voxels (bool) that are solvent without doubt: in the margin, and `SOLVENT` Å or more from the model. The box
-    of a crop may hold parts of neighbours, the margin holds none.
+    map, and a bool array of the voxels that are certainly solvent: in the margin, and `SOLVENT` Å or more from the model. The
+    box of a crop may hold parts of neighbours; the margin does not.
     """
     wide = widened(density, MARGIN)
     distance = np.minimum(distance_to_atoms(wide, reference.atoms.xyz, SOLVENT), SOLVENT)
@@ -83,9 +83,9 @@ def noisy_solvent(density: DensityMap, reference: Reference, noise: DensityMap) 
 
 
 def randomised_phases(density: DensityMap, rng: np.random.Generator) -> DensityMap:
-    """A map with the amplitudes of `density` and the phases of white noise: as strong as the molecule, with none of it.
+    """Return a map with the amplitudes of `density` and the phases of white noise: as strong, but without any structure.
 
-    Its mean, whose phase would only be a sign, is the solvent: the map's median.
+    Its mean is set to the solvent level (the map's median), since the phase of a mean is only a sign.
     """
     phases = rfftn(rng.standard_normal(density.shape))
     array = irfftn(np.abs(rfftn(density.array)) * phases / np.abs(phases), density.shape)
@@ -94,7 +94,7 @@ def randomised_phases(density: DensityMap, rng: np.random.Generator) -> DensityM
 
 
 def end_domain(atoms: Atoms) -> np.ndarray:
-    """(n,) bool: the atoms of the fifth of the residues that lies at one end of the molecule's longest axis."""
+    """Return a (n,) bool mask of the atoms of the fifth of the residues at one end of the molecule's longest axis."""
     residues, index = np.unique(atoms.residue, return_inverse=True)
     centres = np.stack([np.bincount(index, x) for x in atoms.xyz.T], axis=1) / np.bincount(index)[:, None]
     centred = centres - centres.mean(axis=0)
@@ -105,18 +105,19 @@ def end_domain(atoms: Atoms) -> np.ndarray:
 
 
 def domain_weight(density: DensityMap, atoms: Atoms, domain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How far each voxel of a map belongs to some of the atoms, float, and its distances to them and to the others, Å.
+    """Return the weight (0 to 1) of a domain in each voxel, and the voxels' distances to the domain and to the other atoms, Å.
 
-    It is 1 within 3 Å of them and falls to 0 over 2 Å, and over 2 Å towards the others.
+    The weight is 1 within 3 Å of the domain's atoms, and falls to 0 over the next 2 Å. It also falls from 1, where the other
+    atoms are 2 Å further away than the domain's, to 0, where they are equally near.
     """
-    limit = 12.0  # Å; more than all distances that are compared
+    limit = 12.0  # Å; larger than all distances compared
     to_domain = np.minimum(distance_to_atoms(density, atoms.xyz[domain], limit), limit)
     to_rest = np.minimum(distance_to_atoms(density, atoms.xyz[~domain], limit), limit)
     return soft_mask(to_domain, 3.0, 2.0) * soft_mask(to_domain - to_rest, -2.0, 2.0), to_domain, to_rest
 
 
 def weakened(density: DensityMap, weight: np.ndarray, share: float) -> DensityMap:
-    """A map in which the density of a domain, by its `domain_weight`, is only `share` as high above the solvent (the median)."""
+    """Return a map in which a domain, by its `domain_weight`, has only `share` of its height above the solvent (the median)."""
     array = density.array - (1 - share) * weight * (density.array - np.median(density.array))
     return replace(density, array=array)
 
@@ -125,12 +126,12 @@ def without_domain(density: DensityMap, atoms: Atoms, gone: np.ndarray,
                    rng: np.random.Generator) -> tuple[DensityMap, np.ndarray]:
     """Replace the density of some atoms by solvent.
 
-    Solvent is the map's own spectrum with random phases, at the median and the spread of what lies 6 Å and more from the
-    model: zero, where that was masked. It replaces the density as far as `domain_weight` goes.
+    The solvent has the map's amplitudes and random phases. Its median and spread are those of the voxels more than 6 Å from the
+    model, so it is zero if these were masked. It replaces the density in proportion to `domain_weight`.
 
     Returns
     -------
-    map, and the voxels (bool) that are wholly solvent now and 4 Å or more from any atom that stays.
+    map, and a bool array of the voxels that are now all solvent and 4 Å or more from any remaining atom.
     """
     weight, to_gone, to_kept = domain_weight(density, atoms, gone)
     values = density.array[np.minimum(to_gone, to_kept) > SOLVENT]
@@ -143,20 +144,20 @@ def without_domain(density: DensityMap, atoms: Atoms, gone: np.ndarray,
 
 
 def glycan() -> np.ndarray:
-    """Three pyranose rings in a row, (30, 3) Å: ideal chairs with equatorial substituents, linked 1-4 by an oxygen."""
+    """Return three pyranose rings in a row, (30, 3) Å: ideal chairs with equatorial substituents, 1-4 linked by an oxygen."""
     angle = np.radians(60 * np.arange(6))
     pucker = 0.25 * (-1.0) ** np.arange(6)
     ring = np.stack([1.45 * np.cos(angle), 1.45 * np.sin(angle), pucker], axis=1)
     outer = np.stack([2.85 * np.cos(angle), 2.85 * np.sin(angle), pucker * 0.6], axis=1)
-    unit = np.concatenate([ring, outer[[0, 1, 2, 4]]])  # 3 is held by the ring before, 5 is the ring's oxygen
+    unit = np.concatenate([ring, outer[[0, 1, 2, 4]]])  # 3 is linked to the previous ring, 5 is the ring oxygen
     return np.concatenate([unit + [5.65 * n, 0, 0] for n in range(3)])
 
 
 def with_glycan(density: DensityMap, atoms: Atoms, resolution: float) -> tuple[DensityMap, Atoms]:
     """Plant a glycan's density on the surface of a molecule, at the map's resolution.
 
-    It stands out from the atom that is furthest along a direction; of 64 directions, that with the least density where it goes.
-    The box is widened by 20 voxels of solvent so that it fits.
+    The glycan points outwards from the outermost atom in a direction: of 64 directions, the one with the least density where the
+    glycan will be. The box is widened by 20 voxels of solvent to make room.
 
     Returns
     -------
@@ -165,7 +166,7 @@ def with_glycan(density: DensityMap, atoms: Atoms, resolution: float) -> tuple[D
     Raises
     ------
     ValueError
-        If it fits in none of the directions.
+        If it does not fit in any direction.
     """
     wider = widened(density, 20)
     best: tuple[float, np.ndarray] | None = None
@@ -195,14 +196,14 @@ def with_glycan(density: DensityMap, atoms: Atoms, resolution: float) -> tuple[D
 
 @dataclass(frozen=True)
 class ControlMaps:
-    """Maps in which there is nothing to find, and maps from which something was taken, made of one real map.
+    """Maps for the negative controls, made from one real map.
 
     Attributes
     ----------
-    noise : noise alone, as strong as the stated resolution says.
-    strong : noise alone, as strong as all that the model does not explain.
+    noise : noise alone, as strong as the stated resolution implies.
+    strong : noise alone, as strong as all density that the model does not explain.
     phases : the map with random phases.
-    emptied, region : the map without a domain, and the voxels where that was.
+    emptied, region : the map without a domain, and the voxels where it was.
     unmasked, solvent : the map with noise in its solvent, in a wider box, and the voxels that are solvent.
     """
 
@@ -216,7 +217,7 @@ class ControlMaps:
 
     @classmethod
     def make(cls, density: DensityMap, reference: Reference, resolution: float, seed: int = 0) -> ControlMaps:
-        """Make them of the map that `reference` was prepared for, always alike."""
+        """Make them from the map that `reference` was prepared for; the same `seed` gives the same maps."""
         rng = np.random.default_rng(seed)
         strong, phases = shaped_noise(density, reference, rng), randomised_phases(density, rng)
         emptied, region = without_domain(density, reference.atoms, end_domain(reference.atoms), rng)

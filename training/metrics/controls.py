@@ -1,4 +1,4 @@
-"""Negative controls: what a network makes of maps in which there is nothing to find, or from which something was taken.
+"""Negative controls: what a network makes of maps with nothing to find, or with parts removed or changed.
 
 Density counts where it is above the matched level: the level at which the enhanced real map, within 3 Å of its model,
 encloses the molecule's volume.
@@ -23,29 +23,28 @@ from .reference import Reference
 
 Enhance = Callable[[DensityMap], DensityMap]
 
-#: Strengths to which a domain is weakened, as if only so large a share of the particles had it: by the names of their figures.
+#: Strengths to which a domain is weakened, as if only that share of the particles had it, by the names of their figures.
 WEAKENED = {"weak": 0.5, "faint": 0.15}
 
 
 def matched_level(density: DensityMap, reference: Reference, box: tuple[slice, ...] = (slice(None),)) -> float:
-    """Level at which a map's density within 3 Å of the model encloses the molecule's volume.
+    """Return the level at which a map's density within 3 Å of the model encloses the molecule's volume.
 
-    `box` is where the reference's grid lies in the map. What lies further from the model does not count: a crop may hold
-    neighbours. The volume is two thirds to three quarters of that of these voxels, so the level is a low one, lower than most
-    depositors'.
+    `box` is where the reference's grid lies in the map. Density further from the model does not count, since a crop may hold
+    neighbours. The molecule fills two thirds to three quarters of these voxels, so the level is lower than most depositors'.
     """
     return level_for_volume(density.array[box][reference.near], reference.atoms.volume, density.step)
 
 
 def share_above(array: np.ndarray, level: float) -> float:
-    """Share of voxels at or above a level."""
+    """Return the share of voxels at or above a level."""
     return float((array >= level).mean())
 
 
 def relative_height(density: DensityMap, atoms: Atoms, domain: np.ndarray, weight: np.ndarray) -> float:
-    """Mean density at the atoms of a domain over that at the others, above the solvent (the median).
+    """Return the mean density at a domain's atoms over that at the other atoms, both above the solvent (the median).
 
-    Of its atoms those count that lie wholly in it, by its `domain_weight`.
+    Of the domain's atoms, only those count that lie wholly inside it, by its `domain_weight`.
     """
     inside = sample(replace(density, array=weight), atoms.xyz) > 0.95
     heights = sample(density, atoms.xyz) - np.median(density.array)
@@ -53,14 +52,14 @@ def relative_height(density: DensityMap, atoms: Atoms, domain: np.ndarray, weigh
 
 
 def returned(before: DensityMap, after: DensityMap, level: float, region: np.ndarray) -> float:
-    """Share of the density above `level` in a region of the enhanced map that is there although its input was deleted."""
+    """Return the share of the enhanced map's density above `level` in a region that comes back after its input was deleted."""
     was, now = before.array[region], after.array[region]
     total = float(was[was >= level].sum())
     return float(now[now >= level].sum()) / total if total > 0 else float("nan")
 
 
 def correlation_at_atoms(density: DensityMap, atoms: Atoms, resolution: float) -> float:
-    """Correlation of a map with the high-resolution density of some atoms within 3 Å of them."""
+    """Return the correlation of a map with the high-resolution density of some atoms, within 3 Å of them."""
     near = distance_to_atoms(density, atoms.xyz, 3.0) <= 3
     return pearson(density.array[near], hr_density(atoms, density, resolution).array[near])
 
@@ -72,21 +71,29 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
     Parameters
     ----------
     density : the real map on the 1 Å grid.
-    enhanced : what `enhance` made of it.
+    enhanced : the result of `enhance` for it.
     reference : prepared for it.
     resolution : as reported, Å.
-    enhance : the method that is judged.
-    seed : of all that is random in the controls.
+    enhance : the method to judge.
+    seed : seed of everything random in the controls.
 
     Returns
     -------
-    dict of shares of the box above the matched level, and the same of the control itself at the level matched on the real map
-    under the name with `_input`: noise (a box of noise alone), phases, solvent (the noise round the molecule, at the level of
-    that map), noise_unexplained (a box of noise as strong as all that the model does not explain). Then deleted (share of a
-    deleted domain that comes back), weak and faint (relative height of a domain that was weakened to 0.5 and 0.15, over that
-    of the same domain as it was), ligand (correlation of the model's ligands, or else of a planted glycan, over that in the
-    input), planted (1 if it was planted), and level, the matched one in network units: 0 is the solvent, 1 the molecule's 95th
-    percentile.
+    dict of figures. The first four are shares of voxels above the matched level; with the suffix `_input`, they are shares of
+    the control itself above the level matched on the real map:
+
+    - noise: a box of noise alone
+    - phases: the map with random phases
+    - solvent: the noise around the molecule, at the level matched on that map
+    - noise_unexplained: a box of noise as strong as all that the model does not explain
+
+    The others are:
+
+    - deleted: share of a deleted domain that comes back
+    - weak, faint: relative height of a domain that was weakened to 0.5 and 0.15, over that of the same domain as it was
+    - ligand: correlation of the model's ligands, or else of a planted glycan, over that in the input
+    - planted: 1 if a glycan was planted
+    - level: the matched level in network units (0 is the solvent, 1 the molecule's 95th percentile)
     """
     level, level_input = matched_level(enhanced, reference), matched_level(density, reference)
     maps = ControlMaps.make(density, reference, resolution, seed)

@@ -1,7 +1,7 @@
 """The paper's cube test: correlation of 25³ Å cubes of a map with the high-resolution density.
 
-Negative density of the map is cut and nothing else subtracted: the harder of the two readings of the paper, since
-a correlation that is not taken about the mean forgives any constant.
+The map's negative density is set to 0, and nothing else is subtracted. This is the stricter of the two readings of the paper,
+since a correlation that is not taken about the mean tolerates a constant offset.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 SIZE = 25  # Å, and voxels of the 1 Å grid
-STRIDE = 6  # voxels, between neighbouring cubes
+STRIDE = 6  # voxels from one cube to the next
 
 
 def cube_starts(distance: np.ndarray, reach: float = 3.0) -> np.ndarray:
-    """First voxels, (n, 3) zyx, of the cubes on a stride of 6 whose centre lies within `reach` Å of the model.
+    """Return the first voxels, (n, 3) zyx, of the cubes with a stride of 6 whose centre is within `reach` Å of the model.
 
-    `distance` is that of each voxel to the model. Cubes do not leave the box; a box smaller than a cube has none.
+    `distance` is the distance of each voxel to the model, Å. Cubes stay inside the box; a box smaller than a cube has none.
     """
     starts = np.stack(np.meshgrid(*(np.arange(0, n - SIZE + 1, STRIDE) for n in distance.shape), indexing="ij"), -1)
     starts = starts.reshape(-1, 3)
@@ -25,7 +25,7 @@ def cube_starts(distance: np.ndarray, reach: float = 3.0) -> np.ndarray:
 
 
 def cube_correlations(array: np.ndarray, hr: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation of each cube with that of `hr`: (plain, about the mean), (n,) each. Voxels must be 1 Å."""
+    """Return the correlation of each cube with that of `hr`, (plain, about the mean), (n,) each. Voxels must be 1 Å."""
     if len(starts) == 0:
         return np.zeros(0), np.zeros(0)
     window = (SIZE, SIZE, SIZE)

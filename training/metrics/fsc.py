@@ -1,8 +1,8 @@
 """Fourier shell correlation of a map with its model inside a soft mask: quick, and without cctbx.
 
-The mask is 1 up to 3 Å from the model and falls to 0 as a cosine over the next 6 Å. It depends on the model
-alone, so that two maps are compared under the same mask; mtriage widens or narrows its mask with the map's
-sharpness. The model's own density is not masked, as in mtriage.
+The mask is 1 up to 3 Å from the model, and falls to 0 as a cosine over the next 6 Å. It depends on the model alone, so that
+all maps are compared under the same mask; mtriage's mask is wider or narrower depending on the map's sharpness. As in mtriage,
+the model's own density is not masked.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ SHELL = 0.01  # 1/Å
 
 
 def soft_mask(distance: np.ndarray, radius: float = MASK_RADIUS, edge: float = MASK_EDGE) -> np.ndarray:
-    """Mask from distances to the model (Å, any shape): 1 within `radius`, 0 beyond `radius + edge`."""
+    """Return a mask from distances to the model (Å, any shape): 1 within `radius`, 0 beyond `radius + edge`."""
     t = np.clip((distance - radius) / edge, 0, 1)
     return (0.5 + 0.5 * np.cos(np.pi * t)).astype(np.float32)
 
 
 def shell_correlation(a: np.ndarray, b: np.ndarray, s: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """FSC of two sets of rfftn coefficients: (frequencies, correlations), shells of 0.01 1/Å up to Nyquist.
+    """Return the FSC of two sets of rfftn coefficients, (frequencies, correlations), in shells of 0.01 1/Å up to Nyquist.
 
-    Pairs of conjugates of which rfftn keeps one count half as much as those of which it keeps both, alike in all three sums.
+    rfftn keeps only one coefficient of most conjugate pairs, but both of some. These count double, in all three sums alike.
     """
     count = int(0.5 / step / SHELL)
     shell = np.minimum((s / SHELL).astype(int), count).ravel()
@@ -38,10 +38,10 @@ def shell_correlation(a: np.ndarray, b: np.ndarray, s: np.ndarray, step: float) 
 
 
 def resolution_at(frequencies: np.ndarray, curve: np.ndarray, threshold: float) -> float:
-    """Resolution in Å at which a shell correlation first falls below `threshold`.
+    """Return the resolution in Å at which a shell correlation first falls below `threshold`.
 
-    The curve is smoothed over three shells; what lies below 1/20 Å, where few coefficients are, is left out. A
-    curve that never falls ends at its last shell.
+    The curve is smoothed over three shells. Frequencies below 1/20 Å, which have few coefficients, are ignored. For a curve that
+    never falls below, it is the resolution of the last shell.
     """
     smooth = np.convolve(np.pad(curve, 1, mode="edge"), np.ones(3) / 3, mode="valid")
     start = int(np.searchsorted(frequencies, 1 / 20))
@@ -57,5 +57,5 @@ def resolution_at(frequencies: np.ndarray, curve: np.ndarray, threshold: float) 
 
 
 def masked_coefficients(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Fourier coefficients (rfftn layout) of a map inside a mask."""
+    """Return the Fourier coefficients (rfftn layout) of a map inside a mask."""
     return rfftn(array * mask)

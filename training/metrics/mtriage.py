@@ -1,4 +1,4 @@
-"""Calls cctbx in another interpreter: its libraries need not live with PyTorch's."""
+"""Run cctbx in another interpreter, so that its libraries need not coexist with PyTorch's."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def mtriage(
     ----------
     python : the interpreter that has cctbx-base.
     maps : (map, atoms, reported resolution in Å) each.
-    qscore : also cctbx's Q-score, which takes longer than all the rest.
+    qscore : whether to compute cctbx's Q-score too, which takes longer than all the rest.
 
     Yields
     ------
-    dict: d_model, d_fsc05, d_fsc0143 (Å; None where the curve does not fall so far), cctbx_cc_mask, cctbx_cc_box, cctbx_q.
+    dict: d_model, d_fsc05, d_fsc0143 (Å; None if the curve does not fall so far), cctbx_cc_mask, cctbx_cc_box, cctbx_q.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def mtriage(
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)
         try:
-            # what it reports goes to a file, so that neither process waits for the other
+            # stderr goes to a file, since a full pipe would make the processes wait for each other
             with open(Path(folder) / "errors", "w+") as errors, subprocess.Popen(
                 [str(python), str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
                 env=environment,

@@ -1,15 +1,15 @@
-"""Measure maps with cctbx: run by the interpreter that has cctbx, never imported by the rest.
+"""Measure maps with cctbx. Run by the interpreter that has cctbx; never imported by the rest.
 
-Reads from standard input a JSON list of jobs, {"map": path, "model": path, "resolution": Å, "q": bool}; writes one
-JSON line for each as it is done. Maps are MRC files whose first voxel lies at the cell's corner, and models PDB
-files in that frame. Needs no other file of this project.
+Reads a JSON list of jobs from standard input, {"map": path, "model": path, "resolution": Å, "q": bool}, and writes one line of
+JSON for each as soon as it is done. Maps are MRC files whose first voxel is at the cell's origin, models are PDB files in the
+same frame. Needs no other file of this project.
 """
 
 import json
 import sys
 
 # isort: off
-# cctbx first: it crashes where scipy or gemmi were imported before it
+# cctbx first: it crashes if scipy or gemmi were imported before it
 from cctbx import maptbx, miller
 from cctbx.maptbx.qscore import calc_qscore
 from iotbx.map_manager import map_manager
@@ -25,7 +25,7 @@ import numpy as np
 
 
 def measure(job: dict) -> dict:
-    """Run mtriage at its defaults inside its own mask, and CC_mask and CC_box as map_model_cc does."""
+    """Run mtriage with default parameters inside its own mask, and compute CC_mask and CC_box as map_model_cc does."""
     manager = map_manager(job["map"], log=null_out())
     symmetry = manager.crystal_symmetry()
     structure = pdb_input(job["model"]).construct_hierarchy().extract_xray_structure(crystal_symmetry=symmetry)
@@ -54,7 +54,7 @@ def measure(job: dict) -> dict:
 
 
 def model_map(manager, structure, d_min: float):
-    """Model's map in the box from structure factors to `d_min`; five_cc's own way fails in a P1 box (2025.11)."""
+    """Return the model's map in the box, from structure factors to `d_min`; five_cc's own method fails in a P1 box (2025.11)."""
     f_calc = structure.structure_factors(d_min=d_min).f_calc()
     gridding = maptbx.crystal_gridding(
         unit_cell=structure.unit_cell(),

@@ -1,9 +1,9 @@
-"""Q-score: how much the density round each atom looks like a resolved atom.
+"""Q-score: how much the density around each atom looks like a resolved atom.
 
-Pintilie et al., Nature Methods 17, 328 (2020), as in their MapQ: at radii of 0 to 2 Å in steps of 0.1 Å, eight
-points that no other atom is nearer to than 0.9 times the radius; the score is the correlation about the mean of the
-map's values there with a Gaussian of σ = 0.6 Å. Where fewer than eight such points exist among 128, those that do are
-used. Departures: points lie on a fixed spiral rather than on one regenerated until it fits. Trilinear interpolation.
+Pintilie et al., Nature Methods 17, 328 (2020), as implemented in their MapQ. At radii of 0 to 2 Å in steps of 0.1 Å, the map is
+read at eight points, none of which is nearer to another atom than 0.9 times the radius. The score is the correlation about the
+mean of these values with a Gaussian of σ = 0.6 Å. If fewer than eight such points exist among 128, those that exist are used.
+Unlike in MapQ, points lie on a fixed spiral, not on one that is regenerated until it fits. Interpolation is trilinear.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .grid import sample
 SIGMA = 0.6  # Å
 RADII = np.arange(21) * 0.1  # Å
 POINTS = 8  # at each radius
-CLEARANCE = 0.9  # times the radius: no other atom is nearer to a point
-CANDIDATES = (8, 16, 32, 64, 128)  # points that are tried in turn
+CLEARANCE = 0.9  # times the radius; no other atom is nearer to a point
+CANDIDATES = (8, 16, 32, 64, 128)  # numbers of points tried in turn
 
 
 def spiral(count: int) -> np.ndarray:
-    """`count` unit vectors spread evenly over the sphere (Saff and Kuijlaars), (count, 3)."""
+    """Return `count` unit vectors spread evenly over the sphere (Saff and Kuijlaars), (count, 3)."""
     h = -1 + 2 * np.arange(count) / (count - 1)
     longitude = np.zeros(count)
     longitude[1:-1] = np.cumsum(3.6 / np.sqrt(count * (1 - h[1:-1] ** 2)))
@@ -32,12 +32,12 @@ def spiral(count: int) -> np.ndarray:
 
 
 def probes(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points at which Q-score reads the map.
+    """Return the points at which Q-score reads the map.
 
     Returns
     -------
     points : (n, 21, 8, 3) xyz in Å.
-    valid : (n, 21, 8) bool, false where an atom has too few points of its own.
+    valid : (n, 21, 8) bool, false for the points that an atom lacks.
     """
     tree = cKDTree(xyz)
     points = np.repeat(np.repeat(xyz[:, None, None], len(RADII), axis=1), POINTS, axis=2)
@@ -52,7 +52,7 @@ def probes(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             free = ~np.isfinite(nearest)
             number = free.sum(axis=1)
             done = number >= POINTS if count != CANDIDATES[-1] else np.ones(len(missing), bool)
-            # the free points first, in the order of the spiral; of these, eight evenly spread
+            # free points first, in the order of the spiral; eight evenly spaced ones are chosen
             order = np.argsort(~free[done], axis=1, kind="stable")
             enough = np.maximum(number[done], POINTS)
             pick = np.floor(np.arange(POINTS)[None] * enough[:, None] / POINTS).astype(int)
@@ -67,7 +67,7 @@ def probes(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scores(density: DensityMap, points: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Q-score of each atom, (n,), from what `probes` returned."""
+    """Return the Q-score of each atom, (n,), from what `probes` returned."""
     values = sample(density, points).astype(np.float64).reshape(len(points), -1)
     reference = np.repeat(np.exp(-0.5 * (RADII / SIGMA) ** 2), POINTS)[None]
     weight = valid.reshape(len(points), -1).astype(np.float64)
@@ -80,5 +80,5 @@ def scores(density: DensityMap, points: np.ndarray, valid: np.ndarray) -> np.nda
 
 
 def qscore(density: DensityMap, atoms: Atoms) -> np.ndarray:
-    """Q-score of each atom, (n,)."""
+    """Return the Q-score of each atom, (n,)."""
     return scores(density, *probes(atoms.xyz))

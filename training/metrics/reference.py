@@ -1,4 +1,4 @@
-"""What a model says a map should be, prepared once, and the measurement of maps against it."""
+"""What a map of a model should be, prepared once, and the measurement of maps against it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .fsc import MASK_EDGE, MASK_RADIUS, masked_coefficients, resolution_at, she
 from .grid import distance_to_atoms, pearson, spatial_frequency
 from .modelmap import hr_density, model_coefficients
 
-#: Voxels this near to the model count in the real-space correlation with the high-resolution density, Å.
+#: Distance from the model, Å, up to which voxels count in the real-space correlation with the high-resolution density.
 NEAR = 3.0
 
-#: What a reference and a measurement depend on beside their arguments.
+#: Code that references and measurements depend on, as a part of their cache keys.
 SOURCE = source(gaussians, atoms_module, ccmask, cubes, fsc, grid, modelmap, qscore, Path(__file__))
 
 
 @dataclass(frozen=True)
 class Reference:
-    """All that depends on the model and the grid, not on the map: a few seconds to prepare, then reused.
+    """All that depends on the model and the grid, but not on the map; prepared once, in a few seconds, and reused.
 
     Attributes
     ----------
@@ -36,9 +36,9 @@ class Reference:
     hr : high-resolution density.
     coefficients : rfftn of the model's map, complete to Nyquist.
     expected : the model's map cut at the reported resolution.
-    inside : bool, the molecule's mask of CC_mask.
+    inside : bool, the molecule's mask for CC_mask.
     near : bool, within 3 Å of the model.
-    mask : soft mask of the FSC.
+    mask : soft mask for the FSC.
     starts : first voxels of the cubes, (n, 3).
     points, valid : where Q-score reads the map.
     """
@@ -61,7 +61,7 @@ class Reference:
         Raises
         ------
         MapError
-            If the grid is not of 1 Å, or no atom lies in the box.
+            If the voxels are not 1 Å, or no atom lies in the box.
         """
         if not np.allclose(like.step, 1.0, atol=1e-3):
             raise MapError(f"Maps are evaluated on a grid of 1 Å; this one has voxels of {like.step[0]:.3f} Å.")
@@ -88,7 +88,7 @@ class Reference:
 
     @classmethod
     def kept(cls, atoms: Atoms, like: DensityMap, resolution: float, cache: Cache) -> Reference:
-        """As `prepare`, from the cache where it is there."""
+        """As `prepare`, but taken from the cache if it is there."""
         key = digest(SOURCE, *atoms.arrays().values(), like.shape, like.origin, like.step, resolution)
 
         def make() -> dict[str, np.ndarray]:
@@ -108,7 +108,7 @@ def evaluate_map(density: DensityMap, reference: Reference, before: dict | None 
     Parameters
     ----------
     density : the map, on the 1 Å grid that `reference` was prepared for.
-    before : what this function returned for the input map; adds the fractions of cubes that improved.
+    before : result of this function for the input map; adds the fractions of cubes that improved.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def evaluate_map(density: DensityMap, reference: Reference, before: dict | None 
     Raises
     ------
     MapError
-        If the map is of another shape than the reference.
+        If the shapes of map and reference differ.
     """
     if density.array.shape != reference.hr.array.shape:
         raise MapError("The map is not on the grid that its reference was prepared for.")
@@ -147,7 +147,7 @@ def evaluate_map(density: DensityMap, reference: Reference, before: dict | None 
 
 
 def measured(density: DensityMap, reference: Reference, cache: Cache, before: dict | None = None) -> dict:
-    """As `evaluate_map`, from the cache where it is there."""
+    """As `evaluate_map`, but taken from the cache if it is there."""
     key = digest(SOURCE, density.array, reference.hr.array, reference.expected, *reference.atoms.arrays().values(),
                  before["cubes"] if before else None)
     record = cache.record(key)

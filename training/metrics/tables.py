@@ -1,4 +1,4 @@
-"""Tables of what was measured, and the bars that a model must pass."""
+"""Tables of an evaluation, and the bars (goals) that a model should reach."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 Maps = dict[str, dict[str, dict]]
 
-#: Metric groups: title, then (key, heading, decimals).
+#: Groups of metrics: title, then (key, heading, decimals) for each metric.
 GROUPS = (
     ("Resolution against the model, Å (mtriage, masked)",
      (("d_fsc05", "FSC 0.5", 2), ("d_fsc0143", "FSC 0.143", 2), ("d_model", "d_model", 1))),
@@ -24,17 +24,17 @@ GROUPS = (
      (("cctbx_cc_mask", "CC_mask", 3), ("cctbx_cc_box", "CC_box", 3), ("cctbx_q", "Q-score", 3))),
 )
 
-#: Labels of what our networks are compared with.
+#: Labels of the baselines that our networks are compared with.
 INPUT, SHARPENED, RELEASED = BASELINES = "input", "sharpened", "EM-GAN"
 
-#: The figures of the summary: key, heading, decimals.
+#: Figures of the summary: key, heading, decimals.
 SUMMARY = (
     ("d_fsc05", "masked model–map FSC = 0.5, Å (mtriage)", 2), ("d_fsc0143", "masked model–map FSC = 0.143, Å (mtriage)", 2),
     ("d_model", "d_model, Å (mtriage)", 1), ("q", "Q-score, all atoms", 3), ("cc_mask", "CC_mask", 3), ("cc_box", "CC_box", 3),
     ("cube_mean", "correlation of 25³ Å cubes with HR, about the mean", 3), ("improved", "share of cubes improved", 3),
 )
 
-#: In place of mtriage's.
+#: Our own FSC figures, used if mtriage was not run.
 OWN_FSC = (("fsc05", "masked model–map FSC = 0.5, Å (one mask for all maps)", 2),
            ("fsc0143", "masked model–map FSC = 0.143, Å (one mask for all maps)", 2))
 
@@ -49,7 +49,7 @@ CONTROLS = (
 
 
 def table(heads: list[str], rows: Iterable[list[str]]) -> str:
-    """Markdown table with aligned columns, the first to the left and the others to the right."""
+    """Return a Markdown table with aligned columns: the first to the left, the others to the right."""
     rows = [heads, *rows]
     widths = [max(len(row[n]) for row in rows) for n in range(len(heads))]
     lines = ["| " + " | ".join(c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in
@@ -59,24 +59,24 @@ def table(heads: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def number(value: float | None, decimals: int) -> str:
-    """A figure, or a dash where there is none."""
+    """Format a figure; a dash if there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def values(maps: Maps, method: str, key: str) -> np.ndarray:
-    """One figure of one method on all maps; NaN where it was not measured."""
+    """Return one figure of one method on all maps; NaN where it was not measured."""
     found = [maps[name][method].get(key) for name in maps]
     return np.array([np.nan if value is None else value for value in found], float)
 
 
 def mean(maps: Maps, method: str, key: str) -> float:
-    """Mean over the maps that have the figure; NaN if none has."""
+    """Return the mean over the maps that have the figure; NaN if none has it."""
     all_values = values(maps, method, key)
     return float(np.nanmean(all_values)) if np.isfinite(all_values).any() else float("nan")
 
 
 def group_tables(outcome: dict) -> list[str]:
-    """One table a metric group: a row a map and their mean, a column a figure and method."""
+    """Return one table per group of metrics: a row for each map and their mean, a column for each figure and method."""
     maps: Maps = outcome["maps"]
     methods = list(next(iter(maps.values())))
     parts = []
@@ -94,18 +94,18 @@ def group_tables(outcome: dict) -> list[str]:
 
 
 def summary(outcome: dict) -> tuple[tuple[str, str, int], ...]:
-    """The figures of the summary that were measured; our own FSC where mtriage was not run."""
+    """Return the figures of the summary that were measured, with our own FSC figures if mtriage was not run."""
     figures = SUMMARY if mtriage_ran(outcome) else (*OWN_FSC, *SUMMARY)
     return tuple(figure for figure in figures if np.isfinite(mean(outcome["maps"], INPUT, figure[0])))
 
 
 def mtriage_ran(outcome: dict) -> bool:
-    """Whether the evaluation holds mtriage's figures."""
+    """Return whether the evaluation has mtriage's figures."""
     return bool(np.isfinite(mean(outcome["maps"], INPUT, "d_fsc05")))
 
 
 def summary_table(outcome: dict) -> str:
-    """Means over the maps, a row a figure and a column a method."""
+    """Return the means over the maps: a row for each figure, a column for each method."""
     maps: Maps = outcome["maps"]
     methods = list(next(iter(maps.values())))
     rows = [[head, *(number(mean(maps, method, key), decimals) for method in methods)]
@@ -114,21 +114,21 @@ def summary_table(outcome: dict) -> str:
 
 
 def with_error(differences: np.ndarray) -> tuple[float, float]:
-    """Mean and its standard error, from the spread of independent values (n,); NaN where there are too few."""
+    """Return the mean and its standard error, from the spread of independent values (n,); NaN where there are too few."""
     known = differences[np.isfinite(differences)]
     average = float(known.mean()) if known.size else float("nan")
     return average, float(known.std(ddof=1) / math.sqrt(known.size)) if known.size > 1 else float("nan")
 
 
 def protein_means(differences: np.ndarray, groups: list[str]) -> np.ndarray:
-    """Mean of the maps (n,) of each protein: maps of one protein are not independent of each other."""
+    """Return the mean over each protein's maps, since maps (n,) of one protein are not independent of each other."""
     return np.array([with_error(differences[np.array(groups) == group])[0] for group in dict.fromkeys(groups)])
 
 
 def gain_table(outcome: dict) -> str:
-    """How far the means of the summary would scatter with other maps: differences with standard errors, a row a figure.
+    """Return differences of the summary's figures with standard errors, to show how far the means might scatter with other maps.
 
-    Columns are those of each of our models less the input, and less the released generator, over maps and over proteins.
+    Columns are each of our models minus the input, and minus the released generator, over maps and over proteins.
     """
     maps: Maps = outcome["maps"]
     groups = [outcome["groups"][name] for name in maps]
@@ -149,7 +149,7 @@ def gain_table(outcome: dict) -> str:
 
 
 def control_table(outcome: dict) -> list[str]:
-    """Negative controls, a row a map and model; none if they were not run."""
+    """Return the table of negative controls, a row for each map and model; an empty list if they were not run."""
     rows = [[name, label, *(number(found[key], decimals) for key, _, decimals in CONTROLS)]
             for name, labels in outcome["controls"].items() for label, found in labels.items()]
     if not rows:
@@ -159,7 +159,7 @@ def control_table(outcome: dict) -> list[str]:
 
 
 def reach_table(outcome: dict) -> str:
-    """The bars that a model must pass, a row each; what each of ours reaches, and by how much it misses."""
+    """Return the table of bars, a row for each: what each of our models reaches, and by how much it falls short."""
     models = [method for method in next(iter(outcome["maps"].values())) if method not in BASELINES]
     columns = [bars(outcome, model) for model in models]
     rows = [[row[0][0], *(f"{reached}, {'met' if met else 'missed'}" for _, reached, met in row)]
@@ -168,7 +168,10 @@ def reach_table(outcome: dict) -> str:
 
 
 def bars(outcome: dict, model: str, by_protein: bool = False) -> list[tuple[str, str, bool]]:
-    """(bar, what was reached, whether it is met) for one model; means are over maps, or else every protein counts once."""
+    """Return (bar, what was reached, whether it is met) for one model.
+
+    Means are over maps, or over proteins with `by_protein`.
+    """
     maps: Maps = outcome["maps"]
     groups = [outcome["groups"][name] for name in maps] if by_protein else list(maps)
     fsc = "d_fsc05" if mtriage_ran(outcome) else "fsc05"
@@ -182,7 +185,7 @@ def bars(outcome: dict, model: str, by_protein: bool = False) -> list[tuple[str,
 
     def bar(text: str, reached: float, least: float, decimals: int = 3) -> None:
         short = f" ({least - reached:.{decimals}f} short)" if reached < least else ""
-        rows.append((text, number(reached, decimals) + short, bool(reached >= least)))  # what has no figure is missed
+        rows.append((text, number(reached, decimals) + short, bool(reached >= least)))  # NaN counts as missed
 
     bar(f"{'mtriage' if fsc == 'd_fsc05' else 'own'} masked FSC = 0.5 finer by 0.35 Å", average(gain(fsc, -1)), 0.35, 2)
     bar("  FSC = 0.5 on the worst map no coarser by over 0.05 Å", gain(fsc, -1).min(), -0.05, 2)

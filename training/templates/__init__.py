@@ -1,4 +1,4 @@
-"""The prose of what the commands write: Markdown with $names for figures."""
+"""Text templates of the files that commands write: Markdown with $names for figures."""
 
 import re
 from pathlib import Path
@@ -8,12 +8,12 @@ FOLDER = Path(__file__).parent
 
 
 def fill(name: str, facts: dict[str, str], part: str | None = None) -> str:
-    """A template of this folder, or the part of it under the line `<!-- part -->`, with every $name replaced.
+    """Return a template of this folder, or its part under the line `<!-- part -->`, with every $name replaced.
 
     Raises
     ------
     KeyError
-        If the template names what `facts` lack, or has no such part.
+        If the template has a name that `facts` lacks, or lacks the part.
     """
     text = (FOLDER / name).read_text()
     if part is not None:
