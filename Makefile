@@ -1,10 +1,10 @@
-# `make demo` and `make test` set up all they need in .venv; only python3.11 and an index of packages are assumed.
+# `make demo` and `make test` install all they need into .venv; they only assume python3.11 and a package index.
 
 PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
-# The library's use of pkg_resources warns at every start.
+# ChimeraX's library uses pkg_resources, which warns at every start.
 export PYTHONWARNINGS ?= ignore:pkg_resources:UserWarning
 
 .PHONY: demo test lint types unit wheel clean

@@ -1,8 +1,8 @@
-"""Show `superem` at work: a deposited map, the real ChimeraX without its window, and a picture of the result.
+"""Demonstrate `superem` on a deposited map, in the real ChimeraX without its window, with a picture of the result.
 
-`make demo` runs this. It installs the wheel of this checkout into a scratch ChimeraX, opens the map in
-`demo/data`, runs `superem #1`, and writes to `demo-output/`: the super-resolved map (MRC), a picture of both
-maps at levels that enclose the same volume, and the table that it prints.
+`make demo` runs this. It installs the wheel of this checkout into a scratch ChimeraX, opens the map in `demo/data` and runs
+`superem #1`. It writes to `demo-output/` the super-resolved map (MRC), a picture of both maps at levels that enclose the same
+volume, and the table that it prints.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from chimerax_library import open_map, start_session  # noqa: E402
 
 MAP = ROOT / "demo" / "data" / "emd_1461_vp6.mrc.gz"
 TITLE = "Rotavirus VP6, EMD-1461, 3.8 Å"
-#: What VP6 fills: 397 residues of 110 Da on average, 1.21 Å³ a dalton.
+#: Volume of VP6, Å³: 397 residues of 110 Da on average, 1.21 Å³ per dalton.
 MOLECULE = 397 * 110 * 1.21
 OUTPUT = ROOT / "demo-output"
 GREY, BLUE = (0.66, 0.68, 0.72), (0.36, 0.60, 0.84)
 PANEL = 640  # pixels
-#: View: the trimer axis is near vertical, the close-up is on the helices of the lower domain.
+#: View: the trimer axis is nearly vertical, and the close-up shows the helices of the lower domain.
 TURN = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
 CLOSE = (0.0, -14.0, 4.0)
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def table(before: Any, after: Any, seconds: float) -> str:
-    """Both maps side by side, in plain text; also kept as demo-output/table.txt."""
+    """Return both maps' figures side by side, as plain text; also written to demo-output/table.txt."""
     values, level = both_at_voxels_of(before, after)
     rows = [
         ("", "original", "super-resolved"),
@@ -79,7 +79,7 @@ def table(before: Any, after: Any, seconds: float) -> str:
 
 
 def both_at_voxels_of(before: Any, after: Any) -> tuple[np.ndarray, float]:
-    """Densities (2, n) of both maps at the voxels of the first, and the first one's contour level."""
+    """Return the densities (2, n) of both maps at the voxels of the first, and the first one's contour level."""
     from chimerax.geometry import Place
 
     points = before.grid_points(before.scene_position)
@@ -87,7 +87,7 @@ def both_at_voxels_of(before: Any, after: Any) -> tuple[np.ndarray, float]:
 
 
 def enclosed(volume: Any) -> float:
-    """Volume in Å³ inside the surface that ChimeraX shows."""
+    """Return the volume in Å³ inside the surface that ChimeraX shows."""
     from chimerax.surface import surface_volume_and_area
 
     volume.update_drawings()
@@ -95,7 +95,7 @@ def enclosed(volume: Any) -> float:
 
 
 def picture(before: Any, after: Any) -> Image.Image:
-    """Both maps, whole and close up, from one viewpoint."""
+    """Draw both maps, whole and close up, from one viewpoint."""
     shown = [Surface(s.vertices, s.normals, s.triangles, color)
              for s, color in ((before.surfaces[0], GREY), (after.surfaces[0], BLUE))]
     low, high = shown[0].vertices.min(axis=0), shown[0].vertices.max(axis=0)
@@ -103,7 +103,7 @@ def picture(before: Any, after: Any) -> Image.Image:
     captions = (f"{TITLE}\nas deposited, level {before.surfaces[0].level:.3g}",
                 f"after superem, level {after.surfaces[0].level:.3g}\nthe same enclosed volume, {enclosed(after):,.0f} Å³")
     canvas = Image.new("RGB", (2 * PANEL, 2 * PANEL + 90), "white")
-    # Pillow's own font has no Å; matplotlib brings one that has.
+    # Pillow's own font has no Å; a font that comes with matplotlib has.
     font = ImageFont.truetype(str(files("matplotlib") / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), 22)
     for column, (surface, caption) in enumerate(zip(shown, captions, strict=True)):
         ImageDraw.Draw(canvas).multiline_text((column * PANEL + 20, 14), caption, fill="black", font=font, spacing=8)

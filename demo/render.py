@@ -1,7 +1,7 @@
-"""Pictures of contour surfaces without a window or a graphics library: a small software renderer.
+"""A small software renderer of contour surfaces, without a window or a graphics library.
 
-Orthographic view along -z, a depth buffer, smooth shading, darkened creases and silhouette lines, four
-samples a pixel. It draws the triangles that ChimeraX made, so the picture shows ChimeraX's own contours.
+It draws an orthographic view along -z, with a depth buffer, smooth shading, darkened creases, silhouette lines and four samples
+per pixel. The triangles are ChimeraX's, so the picture shows ChimeraX's own contours.
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
-SAMPLES = 2  # a pixel edge
+SAMPLES = 2  # per pixel edge
 KEY_LIGHT = np.array([-0.45, 0.55, 0.70])
 FILL_LIGHT = np.array([0.70, 0.10, 0.50])
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Vertices (n, 3) in Å, unit normals (n, 3), triangles (m, 3) and an RGB colour of 0 to 1."""
+    """Vertices (n, 3) in Å, unit normals (n, 3), triangles (m, 3) and an RGB colour from 0 to 1."""
 
     vertices: np.ndarray
     normals: np.ndarray
@@ -25,19 +25,19 @@ class Surface:
     color: tuple[float, float, float]
 
     def turned(self, rotation: np.ndarray, center: np.ndarray) -> "Surface":
-        """The surface about `center`, turned by a (3, 3) rotation."""
+        """Return the surface relative to `center`, rotated by a (3, 3) matrix."""
         return Surface((self.vertices - center) @ rotation.T, self.normals @ rotation.T, self.triangles, self.color)
 
 
 def draw(surface: Surface, half_width: float, size: int, depth: tuple[float, float]) -> Image.Image:
-    """Draw what lies within `half_width` Å of the origin, `size` pixels squared.
+    """Draw what lies within `half_width` Å of the origin in x and y, as a square picture of `size` pixels.
 
     Parameters
     ----------
     surface : Surface
-        In view coordinates: x to the right, y up, z towards the eye.
+        In view coordinates: x to the right, y up, z towards the viewer.
     depth : (near, far)
-        Only what lies between these z, in Å, is drawn; distant parts fade to white.
+        Only parts between these z, in Å, are drawn; distant parts fade to white.
     """
     pixels = size * SAMPLES
     scale = pixels / (2 * half_width)
@@ -53,7 +53,7 @@ def draw(surface: Surface, half_width: float, size: int, depth: tuple[float, flo
 
 
 def _rasterise(surface: Surface, scale: float, pixels: int, depth: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Depth (pixels, pixels) in Å, -inf where nothing is, and normals (pixels, pixels, 3)."""
+    """Return depth (pixels, pixels) in Å, -inf where empty, and normals (pixels, pixels, 3)."""
     near, far = depth
     zbuffer = np.full(pixels * pixels, -np.inf, np.float32)
     nbuffer = np.zeros((pixels * pixels, 3), np.float32)
@@ -82,18 +82,18 @@ def _rasterise(surface: Surface, scale: float, pixels: int, depth: tuple[float, 
 
 
 def _shade(normals: np.ndarray, z: np.ndarray, hit: np.ndarray, scale: float) -> np.ndarray:
-    """Diffuse and specular light (h, w, 2) of each sample."""
+    """Return diffuse and specular light, (h, w, 2), of each sample."""
     unit = normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-6)
     unit = np.where(unit[..., 2:] < 0, -unit, unit)  # the inside of a cut surface is lit like its outside
     key, fill = KEY_LIGHT / np.linalg.norm(KEY_LIGHT), FILL_LIGHT / np.linalg.norm(FILL_LIGHT)
     light = 0.38 + 0.55 * np.clip(unit @ key, 0, 1) + 0.22 * np.clip(unit @ fill, 0, 1)
     half = key + (0, 0, 1)
     shine = 0.22 * np.clip(unit @ (half / np.linalg.norm(half)), 0, 1) ** 40
-    # Creases: what lies deeper than its surroundings gets less light (2 and 6 Å, as ambient light would).
+    # Creases: parts deeper than their surroundings get less light, as from ambient light (radii of 2 and 6 Å).
     for radius, strength in ((2.0, 0.35), (6.0, 0.30)):
         sunk = np.clip((gaussian_filter(z, radius * scale / 2, truncate=2) - z) / radius, 0, 1.2)
         light *= 1 - strength * np.minimum(sunk, 1)
-    # Silhouettes: a jump in depth of over 3 Å.
+    # Silhouettes: jumps in depth of over 3 Å.
     jump = maximum_filter(z, 3) - minimum_filter(z, 3)
     light *= np.where((jump > 3) & hit, 0.45, 1)
     return np.stack([light, shine], axis=2)

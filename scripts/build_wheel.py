@@ -1,7 +1,7 @@
 """Build the bundle's wheel with ChimeraX's own bundle builder: `python scripts/build_wheel.py [folder]`.
 
-The builder is the PyPI library's. It expects the wheel's name in mixed case, as ChimeraX 1.7 and 1.8 need to
-find an installed bundle; setuptools since 76 writes it in lower case. So `make` puts setuptools 75 into
+The builder comes from the PyPI package. It expects the wheel's name in mixed case, which ChimeraX 1.7 and 1.8 need to find an
+installed bundle, but setuptools from 76 on writes it in lower case. So `make` installs setuptools 75 into
 `.venv/wheel-tools`, for this program only.
 """
 
@@ -17,7 +17,7 @@ TOOLS = Path(sys.prefix) / "wheel-tools"
 
 
 def build(folder: Path) -> Path:
-    """Build the wheel of this checkout into `folder`, in a process of its own; return its path."""
+    """Build the wheel of this checkout into `folder`, in a separate process; return its path."""
     environment = {**os.environ, "PYTHONPATH": str(TOOLS)}
     done = subprocess.run([sys.executable, __file__, str(folder), "--here"], env=environment, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
@@ -32,7 +32,7 @@ def _build_here(folder: Path) -> Path:
     logger = start_session().logger
     from chimerax.bundle_builder import BundleBuilder
 
-    # A copy is built, so that what an earlier build or an editor left behind cannot get into the wheel.
+    # Build from a copy, so that leftovers of earlier builds or of an editor cannot get into the wheel.
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(ROOT / "src", Path(scratch, "src"), ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("bundle_info.xml", "LICENSE"):

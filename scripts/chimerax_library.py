@@ -1,15 +1,16 @@
-"""A real ChimeraX session from the PyPI package `ChimeraX` (core 1.7.1), without its window.
+"""Start a real ChimeraX session, without its window, from the PyPI package `ChimeraX` (core 1.7.1).
 
-The package is the application's own library, yanked from the index only because `import chimerax` imports
-every bundle at once. `start_session()` boots it as the application does (`chimerax/core/__main__.py`):
-same Session, toolshed, map bundle and commands. Two things are stood in for, because the package leaves
-them out: `chimerax.core.nogui` (here: a UI that queues work for the main thread, as the application's event
-loop does) and the registration of the library's own commands, which carry no bundle metadata there.
+The package is the application's own library. It was yanked from the index only because `import chimerax` imports every bundle
+at once. `start_session()` boots it as the application does (`chimerax/core/__main__.py`): same Session, toolshed, map bundle
+and commands. Two things that the package lacks are replaced: `chimerax.core.nogui` (here: a UI that queues work for the main
+thread, as the application's event loop does), and the registration of the library's own commands, which have no bundle
+metadata in the package.
 
-The Python modules of a later version can be laid over the package's: `src/bundles/NAME/src` of its source over `chimerax/NAME`,
-but for atomic, atomic_lib, pdb, pdb_lib and mmcif, which want their own compiled parts; `surface/_surface` compiled anew,
-`core/commands/_atomspec.py` made of its .peg by grako, `core/buildinfo.py` of its template, and psutil installed. The session
-starts, and tests/chimerax passes, so with 1.8, 1.9, 1.11 and the development version 1.12 of January 2026.
+To test with a later version, overlay its Python modules on the package's: `src/bundles/NAME/src` of its source on
+`chimerax/NAME`, except for atomic, atomic_lib, pdb, pdb_lib and mmcif, which need their own compiled parts. Also recompile
+`surface/_surface`, generate `core/commands/_atomspec.py` from its .peg with grako and `core/buildinfo.py` from its template,
+and install psutil. In this way, the session starts and tests/chimerax passes with 1.8, 1.9, 1.11 and the development version
+1.12 of January 2026.
 """
 
 import atexit
@@ -30,7 +31,7 @@ from typing import Any
 
 
 def start_session() -> Any:
-    """Start the one ChimeraX session of this process; `session.log.lines` is what it has logged."""
+    """Start the one ChimeraX session of this process; `session.log.lines` holds what it has logged."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     home = Path(tempfile.mkdtemp(prefix="superem-chimerax-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
@@ -43,7 +44,7 @@ def start_session() -> Any:
 
     session = Session("ChimeraX")
     sys.excepthook = sys.__excepthook__
-    if not hasattr(session, "ui"):  # from 1.11 on the application gives it one
+    if not hasattr(session, "ui"):  # from 1.11 on, the application sets it
         session.ui = UI(session)
     session.scratch = home
     session.log = _recorder()
@@ -63,7 +64,7 @@ def start_session() -> Any:
 
 
 def draw_frame(session: Any) -> None:
-    """Bring the drawings up to date, as the application does whenever it has nothing else to do."""
+    """Update the drawings, as the application does whenever it is idle."""
     session.main_view.check_for_drawing_change()
 
 
@@ -85,7 +86,7 @@ def _recorder() -> Any:
     from chimerax.core.logger import PlainTextLog
 
     class Recorder(PlainTextLog):
-        """Keep what is logged: `lines` holds (level name, text), `statuses` the status line's texts."""
+        """Record the log: `lines` holds (level name, text), `statuses` the texts of the status line."""
 
         def __init__(self) -> None:
             self.lines: list[tuple[str, str]] = []
@@ -100,14 +101,14 @@ def _recorder() -> Any:
             return True
 
         def text(self, level: str = "") -> str:
-            """All lines of a level ("note", "warning", "error", "bug"), or of all levels."""
+            """Return all lines of a level ("note", "warning", "error", "bug"), or of all levels."""
             return "\n".join(text for name, text in self.lines if level in ("", name))
 
     return Recorder()
 
 
 def _prepare_imports() -> None:
-    # grako, which parses atom specifiers, still says collections.Mapping.
+    # grako, which parses atom specifiers, still uses collections.Mapping.
     for name in ("Mapping", "MutableMapping", "Sequence", "MutableSequence", "Iterable", "Callable"):
         if not hasattr(collections, name):
             setattr(collections, name, getattr(collections.abc, name))
@@ -120,13 +121,13 @@ def _prepare_imports() -> None:
         package.__path__ = [str(place) for place in places]
         sys.modules["chimerax"] = package
     nogui = types.ModuleType("chimerax.core.nogui")
-    nogui.escape = str  # type: ignore[attr-defined]  # what 1.11 takes for the text of `usage`
+    nogui.escape = str  # type: ignore[attr-defined]  # used by `usage` in 1.11
     nogui.UI = UI  # type: ignore[attr-defined]
     sys.modules["chimerax.core.nogui"] = nogui
 
 
 def _describe_library(shed: Any) -> None:
-    """Give the library's own bundles the metadata that the package lacks and that session files name."""
+    """Give the library's own bundles the metadata that the package lacks and that session files refer to."""
     from chimerax.core.toolshed.info import BundleInfo
 
     for package, name in (("core", "Core"), ("map", "Map"), ("graphics", "Graphics"), ("geometry", "Geometry"),
@@ -155,7 +156,7 @@ def _register_library(session: Any) -> None:
 
 
 def _name_user_site(base: Path) -> None:
-    """Install into a scratch folder, the way the application has its own `site.USER_SITE`."""
+    """Make a scratch folder the user site, where bundles are installed; the application has its own `site.USER_SITE` too."""
     folder = base / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (folder / "chimerax").mkdir(parents=True)
     site.USER_BASE, site.USER_SITE, site.ENABLE_USER_SITE = str(base), str(folder), True
@@ -182,7 +183,7 @@ def _name_folders(chimerax: Any, home: Path) -> None:
 
 
 class UI:
-    """What `chimerax.core.nogui.UI` offers: no window, and calls handed from threads to the main one."""
+    """Replacement of `chimerax.core.nogui.UI`: no window; runs functions from other threads on the main one."""
 
     is_gui = False
 
@@ -192,11 +193,11 @@ class UI:
         self.calls: queue.Queue = queue.Queue()
 
     def thread_safe(self, function: Any, *args: Any, **keywords: Any) -> None:
-        """Have the main thread call the function, in `run_until`."""
+        """Queue a function, which the main thread calls in `run_until`."""
         self.calls.put((function, args, keywords))
 
     def run_until(self, condition: Any, timeout: float = 60) -> bool:
-        """Draw frames and run what other threads handed over until `condition()`, or for `timeout` seconds."""
+        """Draw frames and run queued functions until `condition()` is true, or for `timeout` seconds; return whether it is."""
         end = time.monotonic() + timeout
         while not condition() and time.monotonic() < end:
             draw_frame(self.session)
