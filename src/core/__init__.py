@@ -1,1 +1,1 @@
-"""The numerical core: numpy, scipy and torch, never ChimeraX."""
+"""The numerical core: it uses numpy, scipy and torch, never ChimeraX."""

@@ -1,4 +1,4 @@
-"""The map that everything works on: an array of density, and where it lies in space."""
+"""The density map that all of the code works on: an array of density and its position in space."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-WHOLE = 1e-4  # voxels; an index closer than this to a whole number is that number
-SAMPLE = 2_000_000  # voxels, evenly spread, that are enough to judge a map by: ranks have three digits, and are quick on any map
-MIN_VOXEL, MAX_VOXEL = 0.1, 20.0  # Å; outside of these the header is wrong, not the microscope
+WHOLE = 1e-4  # voxels; an index this close to a whole number counts as whole
+SAMPLE = 2_000_000  # voxels in an even sample; gives ranks to three digits, quickly for a map of any size
+MIN_VOXEL, MAX_VOXEL = 0.1, 20.0  # Å; a voxel size outside this range is an error in the header
 
 
 class MapError(ValueError):
-    """A map that cannot be worked on; the message is one clear sentence for the user."""
+    """A map that cannot be used; the message is one clear sentence for the user."""
 
 
 @dataclass(frozen=True)
 class DensityMap:
     """A density map on a rectangular grid.
 
-    This class is the one place that relates array indices (zyx) to positions (xyz):
-    the centre of voxel ``array[k, j, i]`` lies at ``rotation @ (step * (i, j, k)) + origin``.
+    This class is the one place that relates array indices (zyx) to positions (xyz): the centre of voxel
+    ``array[k, j, i]`` lies at ``rotation @ (step * (i, j, k)) + origin``.
 
     Parameters
     ----------
     array : ndarray, (nz, ny, nx)
-        Density; kept as float32.
+        Density; stored as float32.
     origin : 3 floats
         Position of the centre of voxel [0, 0, 0], xyz in Å.
     step : 3 floats
@@ -33,13 +33,13 @@ class DensityMap:
     rotation : ndarray, (3, 3)
         Columns are the directions of the grid's x, y and z axes.
     name : str
-        What the user calls the map; used in messages.
+        The user's name for the map; used in messages.
 
     Raises
     ------
     MapError
-        If the array is not three-dimensional or is complex, the voxel size is zero, negative or absurd, or the origin is
-        not finite.
+        If the array is not three-dimensional or is complex, a voxel size lies outside of `MIN_VOXEL` to `MAX_VOXEL`, or
+        the origin is not finite.
     """
 
     array: np.ndarray
@@ -49,7 +49,7 @@ class DensityMap:
     name: str = "map"
 
     def __post_init__(self) -> None:
-        """Bring the fields to their stated types, and refuse geometry that makes no sense."""
+        """Convert the fields to their declared types, and check the geometry."""
         array = np.asarray(self.array)
         if array.ndim != 3:
             raise MapError(f"{self.name} has {array.ndim} dimensions; SuperEM needs one three-dimensional map.")
@@ -63,7 +63,7 @@ class DensityMap:
         origin = tuple(float(o) for o in self.origin)
         if not np.all(np.isfinite(origin)):
             raise MapError(f"{self.name} has an origin that is not a finite number; correct its header first.")
-        if array.dtype != np.float32 or any(array.strides):  # an outline, one value broadcast to a shape, stays as small as it is
+        if array.dtype != np.float32 or any(array.strides):  # do not expand an outline, one value broadcast to a shape
             array = np.ascontiguousarray(array, dtype=np.float32)
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "step", step)
@@ -72,7 +72,7 @@ class DensityMap:
 
     @property
     def finest(self) -> float:
-        """Resolution, Å, beyond which the voxels can hold nothing: twice their largest edge (Nyquist)."""
+        """Nyquist resolution in Å, the finest that the voxels can hold: twice their largest edge."""
         return 2 * max(self.step)
 
     @property
@@ -83,20 +83,20 @@ class DensityMap:
 
     @property
     def voxel_volume(self) -> float:
-        """Volume of a voxel in Å³."""
+        """Volume of one voxel in Å³."""
         return float(np.prod(self.step))
 
     def positions(self, ijk: np.ndarray) -> np.ndarray:
-        """Positions (..., 3) in Å of grid indices (..., 3), both in xyz order; fractions are allowed."""
+        """Return the positions (..., 3) in Å of grid indices (..., 3), both in xyz order; indices may be fractional."""
         return (np.asarray(ijk, dtype=float) * self.step) @ self.rotation.T + self.origin
 
     def indices(self, xyz: np.ndarray) -> np.ndarray:
-        """Fractional grid indices (..., 3) of positions (..., 3) in Å, both in xyz order."""
+        """Return the fractional grid indices (..., 3) of positions (..., 3) in Å, both in xyz order."""
         return (np.asarray(xyz, dtype=float) - self.origin) @ self.rotation / self.step
 
 
 def crop(density: DensityMap, part: DensityMap) -> DensityMap:
-    """The points of `density` that cover the voxel centres of `part`, whose grid has the same axes."""
+    """Return the grid points of `density` that cover the voxel centres of `part`, whose grid has the same axes."""
     corners = density.indices(part.positions(np.array([(0, 0, 0), np.subtract(part.shape[::-1], 1)])))
     first = np.maximum(np.floor(corners[0] + WHOLE), 0).astype(int)
     stop = np.ceil(corners[1] - WHOLE).astype(int) + 1
@@ -106,12 +106,12 @@ def crop(density: DensityMap, part: DensityMap) -> DensityMap:
 
 
 def check(density: DensityMap) -> None:
-    """Refuse density that no prediction can be made from.
+    """Raise an error for density from which no prediction can be made.
 
     Raises
     ------
     MapError
-        If the map is flat (one plane), has values that are not finite, is constant, or has no positive density.
+        If the map is a single plane, has values that are not finite, is constant, or has no positive density.
     """
     array, name = density.array, density.name
     if min(array.shape) < 2:
@@ -129,15 +129,15 @@ def check(density: DensityMap) -> None:
 
 
 def common_value(array: np.ndarray) -> np.float32:
-    """What all values of an array share, if they lie farther from zero than from each other; zero of any other array.
+    """Return the minimum of an array if it is larger than the range of the values, else zero.
 
-    Round 1000 single precision tells values apart in steps of 6e-5 only: sums and ranks of what is left over lose nothing.
+    Near 1000, single precision has steps of 6e-5; once this value is subtracted, sums and ranks lose no precision.
     """
     low, high = float(array.min()), float(array.max())
     return np.float32(low if low > high - low else 0)
 
 
 def sampled(array: np.ndarray) -> np.ndarray:
-    """Values (n,) of an array, evenly spread: about `SAMPLE` of a larger one, else all."""
+    """Return values (n,) of an array at even intervals: about `SAMPLE` of a larger array, all of a smaller one."""
     flat = array.ravel()
-    return flat[:: max(1, flat.size // SAMPLE) | 1]  # odd, lest the sample of a box of even size be some of its planes
+    return flat[:: max(1, flat.size // SAMPLE) | 1]  # odd, or the sample of a box of even size might hold only some of its planes

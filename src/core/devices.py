@@ -1,4 +1,4 @@
-"""Where the network runs: finding the devices that PyTorch can use, choosing one, and saying why."""
+"""Devices for the network: find those that PyTorch can use, choose one, and say why."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-#: What is asked of pip, as in bundle_info.xml, which says why.
+#: Requirement for pip, the same as in bundle_info.xml, which gives the reasons.
 TORCH = "torch>=2.2,<2.13"
-#: What a device is asked for by, and how that is told.
+#: Valid names of devices, as a pattern and in words.
 REQUEST = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 REQUESTS = "auto, cuda, cuda:N, mps, or cpu"
 
 
 class DeviceError(RuntimeError):
-    """A device that cannot be used; the message is one clear sentence for the user, and `reason` its part before the advice."""
+    """A device that cannot be used; the message is one clear sentence for the user, `reason` its part before the advice."""
 
     def __init__(self, reason: str, advice: str = "") -> None:
         super().__init__(f"{reason}; {advice}." if advice else reason)
@@ -27,9 +27,9 @@ class DeviceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Device:
-    """A device by PyTorch's name ("cuda:0", "mps", "cpu") and in words.
+    """A device, by PyTorch's name ("cuda:0", "mps", "cpu") and by a label for the user.
 
-    Where `bfloat16` is true, convolutions are calculated with numbers of 16 bits, and summed with 32.
+    If `bfloat16` is true, convolutions use 16-bit numbers and 32-bit sums.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Device:
 
 
 def import_torch() -> ModuleType:
-    """Return the module torch.
+    """Return the torch module.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def import_torch() -> ModuleType:
     """
     try:
         import torch
-    except (ImportError, OSError) as error:  # a broken library is an OSError on Windows
+    except (ImportError, OSError) as error:  # a broken library raises OSError on Windows
         raise DeviceError(
             f"SuperEM needs PyTorch, which could not be loaded ({error}); install it with: pip install \"{TORCH}\""
         ) from error
@@ -55,7 +55,7 @@ def import_torch() -> ModuleType:
 
 
 def available() -> list[Device]:
-    """List the devices that can be used, best first; the CPU is always the last one."""
+    """List the available devices, best first; the CPU is always last."""
     torch = import_torch()
     devices = []
     if torch.cuda.is_available():
@@ -70,23 +70,23 @@ def available() -> list[Device]:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 numbers itself, which takes it half the time; others would have to imitate it."""
+    """Return whether this CPU has bfloat16 instructions, which halve the time; without them, bfloat16 is emulated."""
     asked = getattr(import_torch().cpu, "_is_avx512_bf16_supported", None)  # not in every version of PyTorch
     return asked is not None and bool(asked())
 
 
 def choose(request: str = "auto") -> tuple[Device, str]:
-    """Choose a device, and say why in a few words.
+    """Return a device, and in a few words why it was chosen.
 
     Parameters
     ----------
     request : str
-        "auto" for the best there is, or one of `REQUESTS`.
+        "auto" for the best device available, or one of `REQUESTS`.
 
     Raises
     ------
     DeviceError
-        If a device was asked for by name and is not there, or the name means nothing.
+        If the named device is not available, or the name is not valid.
     """
     devices = available()
     names = [d.name for d in devices]
@@ -107,7 +107,7 @@ def choose(request: str = "auto") -> tuple[Device, str]:
 
 
 def instead_of(failed: Device, request: str) -> Device | None:
-    """Return the CPU, if "auto" chose a GPU that turned out to lack an operation or memory; None if nothing else is allowed."""
+    """Return the CPU if "auto" chose a GPU that lacks an operation or memory; None if no other device is allowed."""
     return available()[-1] if request == "auto" and failed.name != "cpu" else None
 
 
@@ -118,32 +118,33 @@ def _why_best(device: Device) -> str:
 
 
 def _why_no_cuda() -> str:
-    """Say why no NVIDIA GPU can be used, and what mends it."""
+    """Say why no NVIDIA GPU can be used, and how to fix that."""
     if not has_nvidia_driver():
         return "no NVIDIA GPU was found on this machine"
     cuda = import_torch().version.cuda
-    if cuda is None:  # built for the CPU alone, or for AMD's GPUs
+    if cuda is None:  # built for CPUs only, or for AMD GPUs
         return f"this machine has an NVIDIA GPU but the PyTorch installed here was not built for it; {_replace_torch()}"
     return f"PyTorch cannot use the NVIDIA GPU of this machine; update its driver, which must support CUDA {cuda}"
 
 
 def _replace_torch() -> str:
-    """Say how PyTorch is replaced by a build for NVIDIA GPUs.
+    """Say how to replace PyTorch by a build for NVIDIA GPUs.
 
-    On Linux pip gets one, in ChimeraX's command line as in a terminal. On Windows the package index has CPU-only builds, and
-    ChimeraX's `pip` takes no other index; the installer uv knows PyTorch's own and picks the build by the driver. It must
-    replace PyTorch where it lies (its dependencies stay), and while no program uses it.
+    On Linux, pip installs one, both from ChimeraX's command line and from a terminal. On Windows, the package index has
+    CPU-only builds, and ChimeraX's `pip` accepts no other index; the installer uv knows PyTorch's own index and picks
+    the build that fits the driver. It must replace PyTorch in its present folder (its dependencies stay), and while no
+    program uses it.
     """
     if sys.platform != "win32":
         return f'replace it with: pip uninstall torch, then: pip install "{TORCH}", then restart'
-    python = Path(sys.executable).with_name("python.exe")  # ChimeraX's own is no console program
+    python = Path(sys.executable).with_name("python.exe")  # ChimeraX's own executable is not a console program
     folder = Path(str(import_torch().__file__)).parents[1]
     return (f'replace it: close ChimeraX, and in a terminal (Command Prompt) run "{python}" -m pip install uv, then: "{python}" '
             f'-m uv pip install --python "{python}" --target "{folder}" --reinstall --no-deps --torch-backend auto "{TORCH}"')
 
 
 def has_nvidia_driver() -> bool:
-    """Whether an NVIDIA driver is installed, whatever PyTorch was built for."""
+    """Return whether an NVIDIA driver is installed, whatever PyTorch was built for."""
     if sys.platform == "win32":
         return (Path(os.environ.get("SystemRoot", r"C:\Windows")) / "System32" / "nvcuda.dll").exists()
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None

@@ -1,4 +1,4 @@
-"""Why a result is not to be trusted, as far as its map and the resolution show it: what the user is told."""
+"""Warnings for the user: reasons to doubt a result, as far as its map and the resolution show them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from .density import DensityMap, sampled
 
-SPIKES = 100  # voxels; so few that are alike may be a detector's defects
-INVERTED = -0.5  # skewness of the values: 1.3 to 7.8 on 28 deposited maps, near 0 of noise
-TOO_FINE = 1.2  # times as fine as what input and prediction agree on may a resolution be that is given, without a word
-FINEST_HELPED = 2.8  # Å, on which input and prediction agree: of finer maps Q-score falls (docs/experiments.md)
-COARSEST_HELPED = 6.0  # Å, of a map that a network can help: two of 6.6 and 7.9 Å got worse
+SPIKES = 100  # voxels; this few with the same value may be detector defects
+INVERTED = -0.5  # skewness of the values: 1.3 to 7.8 for 28 deposited maps, near 0 for noise
+TOO_FINE = 1.2  # factor by which the given resolution may be finer than the agreement of input and prediction, without a note
+FINEST_HELPED = 2.8  # Å; where input and prediction agree to finer than this, the Q-score falls (docs/experiments.md)
+COARSEST_HELPED = 6.0  # Å; coarsest resolution at which a network helps: maps of 6.6 and 7.9 Å got worse
 
 
 def looks_like_mask(density: DensityMap) -> bool:
-    """Whether a map is likely a mask, hard or with a soft edge: most of what is high in it has one value, as no density has."""
+    """Return whether a map is probably a mask, hard or soft-edged: most of its high voxels have one value, unlike density."""
     array = density.array
     low, high = float(array.min()), float(array.max())
     inside = np.count_nonzero(array > (low + high) / 2)
@@ -22,14 +22,14 @@ def looks_like_mask(density: DensityMap) -> bool:
 
 
 def looks_inverted(density: DensityMap) -> bool:
-    """Whether a map likely has its contrast inverted: its few extreme values, which are the molecule's, lie below the others."""
+    """Return whether a map's contrast is probably inverted: its few extreme values, the molecule's, are the lowest."""
     away = sampled(density.array).astype(float)
     away -= away.mean()
     return bool(np.mean(away**3) < INVERTED * np.mean(away**2) ** 1.5)
 
 
 def remarks(given: float | None, agreed: float | None) -> list[str]:
-    """What to know of a result beside its map, by the resolution that was given and that on which both agree (both Å)."""
+    """Return notes on a result, from the resolution given by the user and that down to which input and result agree (both Å)."""
     if agreed is None:
         return []
     said = []
@@ -43,9 +43,16 @@ def remarks(given: float | None, agreed: float | None) -> list[str]:
 
 
 def reason_to_doubt(density: DensityMap, found: float | None, given: float | None) -> str | None:
-    """Why a result is not to be trusted, in one sentence; None if it may be.
+    """Return why a result is not to be trusted, in one sentence; None if there is no reason.
 
-    By its map, by the resolution that was found or given, or by the finest that its voxels can hold (all Å).
+    Parameters
+    ----------
+    density
+        The input map.
+    found
+        Resolution (Å) that decided the sharpness of the result; None if the model does not use it.
+    given
+        Resolution (Å) given by the user, if any.
     """
     if looks_like_mask(density):
         return f"{density.name} looks like a mask, not like density: most of its high voxels have the same value."

@@ -1,4 +1,4 @@
-"""What a run will take, before it starts: time, by timing a batch, and memory, of the computer and of its GPU."""
+"""Estimates of a run before it starts: time, by timing a batch, and memory, of the computer and its GPU."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .runner import Runner, default_batch
 if TYPE_CHECKING:
     from ..nets.store import Model
 
-TRIAL = 64  # voxels; longest edge of a tile that is run on a CPU to foretell
-FINISHING = 0.3e-6  # seconds a voxel of 1 Å for filters and grids after the network (one core: 0.2, or 0.4 with reliability)
+TRIAL = 64  # voxels; longest edge of the tile that is timed on a CPU
+FINISHING = 0.3e-6  # seconds per 1 Å voxel for filters and grids after the network (one core: 0.2e-6, or 0.4e-6 with reliability)
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Estimate:
     ----------
     tiles, seconds, device
     memory
-        Bytes of main memory at the worst moment, beside what ChimeraX and PyTorch hold already.
+        Peak main memory in bytes, beyond what ChimeraX and PyTorch already hold.
     gpu_memory
-        Bytes of a GPU's memory; 0 on the CPU.
+        GPU memory in bytes; 0 on the CPU.
     """
 
     tiles: int
@@ -55,11 +55,11 @@ def estimate(
     grid: str = "1A",
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Estimate:
-    """Foretell a run of `enhance` with nothing skipped, by running a batch twice: the first is not timed.
+    """Estimate a run of `enhance` with no tile skipped, by running a batch twice and timing the second run.
 
-    On a CPU, where a large tile takes many seconds, a smaller one stands for it: time and memory go by the voxels.
-    Like a run, it goes on with the CPU where `device` is "auto" and a GPU lacks what the network needs.
-    Only the geometry of `density` counts, so an outline without values will do. `cancelled()` is asked before every layer.
+    On a CPU, where a large tile takes many seconds, a smaller tile is run, and time and memory are scaled by the number
+    of voxels. As in a run, the CPU is used if `device` is "auto" and a GPU lacks what the network needs. Only the
+    geometry of `density` counts, so an outline without values will do. `cancelled()` is called before every layer.
 
     Raises
     ------

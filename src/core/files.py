@@ -1,4 +1,4 @@
-"""Files that are there whole, or not at all."""
+"""Atomic writing: a file is complete, or does not appear."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .density import MapError
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` to write to; the file gets the name `path` when it is whole, and is removed if it never is.
+    """Yield a temporary path beside `path`; once written, that file replaces `path`, or is removed after an error.
 
-    A link stays one: the file that it leads to is replaced, and who may read and write it stays as it was.
+    If `path` is a link, the file it points to is replaced. The replaced file's permissions are kept.
 
     Raises
     ------
@@ -23,14 +23,14 @@ def replaced(path: Path) -> Iterator[Path]:
         If the file cannot be written.
     """
     target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")  # no longer than a file's name may be
+    part = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")  # shortened, since file systems limit the length of names
     try:
         yield part
-        with suppress(FileNotFoundError):  # there may have been none
+        with suppress(FileNotFoundError):  # `path` may be a new file
             shutil.copymode(target, part)
         os.replace(part, target)
     except OSError as error:
         raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
     finally:
-        with suppress(OSError):  # it has its name, or never came to be
+        with suppress(OSError):  # it was renamed, or never created
             part.unlink()

@@ -1,6 +1,6 @@
-"""Contour levels that enclose the same volume: by counting voxels, or by the surface at the level.
+"""Contour levels that enclose the same volume, by counting voxels or by measuring the surface.
 
-Counting is quick, but of thin density it finds up to twice what the surface encloses, or more.
+Counting is fast, but for thin density it overestimates the volume inside the surface by a factor of up to two, or more.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from itertools import pairwise
 
 import numpy as np
 
-PARTS = 4  # of each edge of a cell between voxels, where the surface cuts it
-TRIALS = 8  # levels that are tried at most to enclose a volume
-LEAST = 1e-6  # of the volume that is wanted; none at all has no logarithm
+PARTS = 4  # sampling points along each edge of a cell that the surface cuts
+TRIALS = 8  # largest number of levels to try
+LEAST = 1e-6  # fraction of the wanted volume that stands for an empty surface, since zero has no logarithm
 
 
 def enclosed_volume(array: np.ndarray, level: float, step: Sequence[float]) -> float:
-    """Volume in Å³ of the voxels at or above `level`, for voxels of `step` Å (xyz)."""
+    """Return the volume in Å³ of the voxels at or above `level`, for voxels of `step` Å (xyz)."""
     return int(np.count_nonzero(array >= level)) * float(np.prod(step))
 
 
 def level_for_volume(array: np.ndarray, volume: float, step: Sequence[float]) -> float:
-    """Contour level at which voxels of `step` Å (xyz) enclose `volume` Å³, to the nearest voxel.
+    """Return the contour level at which voxels of `step` Å (xyz) enclose `volume` Å³, to the nearest voxel.
 
-    The level is the density of a voxel, so that `enclosed_volume` gives the volume back but for half a voxel
-    and for voxels of the very same density. A volume under half a voxel gives a level above the maximum.
+    The level is the density of a voxel, so `enclosed_volume` gives `volume` back to within half a voxel, apart from
+    voxels of exactly the same density. For a volume under half a voxel, the level lies above the maximum.
     """
     count = min(round(volume / float(np.prod(step))), array.size)
     if count < 1:
@@ -34,16 +34,17 @@ def level_for_volume(array: np.ndarray, volume: float, step: Sequence[float]) ->
 
 
 def surface_volume(array: np.ndarray, level: float, step: Sequence[float]) -> float:
-    """Volume in Å³ inside the surface at `level`, closed at the faces of the box, for voxels of `step` Å (xyz).
+    """Return the volume in Å³ inside the surface at `level`, closed at the faces of the box, for voxels of `step` Å (xyz).
 
-    Density is interpolated linearly between the centres of voxels; in a cell of eight of them that the surface cuts, it is
-    looked at in 4³ points. At the level at which a map opens this is within 5 % of what ChimeraX's triangles enclose.
+    Density is interpolated linearly between voxel centres; a cell of eight voxel centres that the surface cuts is
+    sampled at 4³ points. At the level at which ChimeraX opens a map, this is within 5 % of the volume inside ChimeraX's
+    triangles.
     """
     at = (np.arange(PARTS) + 0.5) / PARTS
     along = np.stack([1 - at, at], axis=1)
     weights = np.kron(along, np.kron(along, along)).astype(np.float32)  # (points, corners) of a cell
     cells = 0.0
-    for low, high in pairwise(array):  # planes
+    for low, high in pairwise(array):  # neighbouring planes
         every, some = (low >= level) & (high >= level), (low >= level) | (high >= level)
         every, some = every[1:] & every[:-1], some[1:] | some[:-1]
         every, some = every[:, 1:] & every[:, :-1], some[:, 1:] | some[:, :-1]
@@ -57,21 +58,21 @@ def level_for_surface(
     array: np.ndarray, volume: float, step: Sequence[float], measure: Callable[[float], float], start: float | None = None,
     tolerance: float = 1e-3,
 ) -> tuple[float, float]:
-    """Level whose surface encloses `volume` Å³, within `tolerance` of it, and what it does enclose.
+    """Return the level whose surface encloses `volume` Å³, within `tolerance`, and the volume that it does enclose.
 
-    Counted voxels, corrected by the ratio of both volumes, lead to levels on either side; between these the logarithm of the
-    volume falls evenly with the level. That takes a few surfaces, where a bisection takes twenty.
+    Voxel counts, corrected by the ratio of the two volumes, give first levels. Once these bracket the target, the level
+    is interpolated linearly in the logarithm of the volume. This takes a few surfaces, where bisection takes twenty.
 
     Parameters
     ----------
     array, volume, step
         As for `level_for_volume`.
     measure
-        Volume in Å³ inside the surface at a level.
+        Function that returns the volume in Å³ inside the surface at a level.
     start
-        A level to begin at.
+        First level to try.
     tolerance
-        Relative; the nearest level of the few that are tried is returned, if none comes so near.
+        Relative error of the volume; if no level comes this close in `TRIALS` trials, the best one is returned.
     """
     level = level_for_volume(array, volume, step) if start is None else start
     tried: list[tuple[float, float]] = []

@@ -1,7 +1,8 @@
-"""What a queue or a container allows a job of memory and processors: its control groups, of Linux, say it.
+"""Limits on memory and processors that a queueing system or container sets, read from Linux control groups (cgroups).
 
-The system's own figures are those of the whole machine; a job that takes more than its share is killed without a word, or is
-stopped again and again. Where a job is bound to some cores instead, PyTorch sees it by itself.
+The system's own figures are those of the whole machine. A job that takes more memory than its share is killed without a
+message; one that takes more processor time is paused again and again. If a job is bound to certain cores instead,
+PyTorch notices by itself.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup")
-OWN = Path("/proc/self/cgroup")  # lines of number:controllers:path; in the second version no controllers, and one line
+OWN = Path("/proc/self/cgroup")  # lines of number:controllers:path; version 2 has one line, without controllers
 
 
 def memory() -> int | None:
-    """Bytes that this process may still take, not counting files that are only cached; None where nothing is limited."""
+    """Return how many bytes this process may still take, where cached files count as free; None if there is no limit."""
     free = []
     for group in _groups("memory"):
         limit = _numbers(group, "memory.max") or _numbers(group, "memory.limit_in_bytes")
@@ -25,7 +26,7 @@ def memory() -> int | None:
 
 
 def processors() -> float | None:
-    """Processors whose time this process may take; None where nothing is limited."""
+    """Return the processor time that this process may use, as a number of processors; None if there is no limit."""
     shares = []
     for group in _groups("cpu"):
         quota = _numbers(group, "cpu.max") or [*_numbers(group, "cpu.cfs_quota_us"), *_numbers(group, "cpu.cfs_period_us")]
@@ -35,7 +36,7 @@ def processors() -> float | None:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Folders of the groups that this process is in, the innermost first. In a container some are not to be seen."""
+    """Yield the folders of this process's control groups, innermost first. In a container, some are not visible."""
     try:
         lines = OWN.read_text().splitlines()
     except OSError:
@@ -53,7 +54,7 @@ def _groups(controller: str) -> Iterator[Path]:
 
 
 def _numbers(group: Path, name: str) -> list[int]:
-    """Return the numbers in one of a group's files: none where there is no such file, or no limit."""
+    """Return the numbers in one of a group's files; none if the file is missing or sets no limit."""
     try:
         return [int(word) for word in (group / name).read_text().split()]
     except (OSError, ValueError):  # "max": no limit
@@ -61,10 +62,10 @@ def _numbers(group: Path, name: str) -> list[int]:
 
 
 def _cached(group: Path) -> int:
-    """Bytes of files that are cached, which the system gives up for a program."""
+    """Return the bytes of cached files, which the system frees when a program needs memory."""
     try:
         entries = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except OSError:
         return 0
-    total = "total_" if "total_inactive_file" in entries else ""  # of groups within this one, too
+    total = "total_" if "total_inactive_file" in entries else ""  # figures that include nested groups
     return sum(int(entries.get(f"{total}{kind}_file", 0)) for kind in ("active", "inactive"))

@@ -1,4 +1,4 @@
-"""MRC2014 and CCP4 map files, placed in space as ChimeraX places them."""
+"""Reading and writing of MRC2014 and CCP4 map files, placed in space as ChimeraX places them."""
 
 from __future__ import annotations
 
@@ -18,34 +18,35 @@ from .files import replaced
 from .memory import require
 
 READABLE_MODES = {0: "int8", 1: "int16", 2: "float32", 6: "uint16", 12: "float16"}
-IMOD_STAMP = 1146047817  # in the header's bytes 152-155, of files that IMOD wrote; bit 0 of the flags after it: bytes are signed
-ROTATION_LABEL = "Chimera rotation:"  # how ChimeraX writes a rotated grid: axis and degrees
+# In header bytes 152-155 of files written by IMOD; bytes are signed if bit 0 of the flags that follow is set.
+IMOD_STAMP = 1146047817
+ROTATION_LABEL = "Chimera rotation:"  # ChimeraX's label for a rotated grid: axis and degrees
 NSTART_ERROR = 1e-3  # voxels; an origin this close to whole voxels can be written as nstart
 
 
 def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
-    """Read a map file, plain or compressed (.gz, .bz2), to a grid with axes in the order x, y, z.
+    """Read a map file, plain or compressed (.gz, .bz2), with its axes reordered to x, y, z.
 
-    The origin is ChimeraX's: in a .mrc file the ORIGIN record if it is not zero, else NSTART times the voxel size;
-    in a .map or .ccp4 file always NSTART.
+    The origin is that of ChimeraX: in a .mrc file, the ORIGIN record if it is not zero, else NSTART times the voxel
+    size; in a .map or .ccp4 file, always NSTART times the voxel size.
 
     Parameters
     ----------
     path : str or Path
         The file.
     voxel_size : float, optional
-        Voxel size in Å to use in place of the header's.
+        Voxel size in Å to use instead of the header's.
 
     Raises
     ------
     MapError
-        If the file cannot be read, is cut short or does not fit in memory, or is not one map of real density on a rectangular
-        grid.
+        If the file cannot be read, is cut short, does not fit in memory, or is not one map of real density on a
+        rectangular grid.
     """
     path = Path(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of flaws in the header; those that matter are found below
+            warnings.simplefilter("ignore")  # about flaws in the header; those that matter are checked below
             with mrcfile.open(path, permissive=True, header_only=True) as file:
                 header = file.header.copy()
             _check_header(path, header)
@@ -56,7 +57,7 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
         raise
     except FileNotFoundError:
         raise MapError(f"There is no file {path}.") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, ArithmeticError) as error:  # mrcfile divides by some fields
+    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, ArithmeticError) as error:  # mrcfile divides by header fields
         raise MapError(f"{path} is not a map file, or is damaged or cut short ({error}).") from error
     except MemoryError as error:
         raise MapError(f"{path} does not fit in memory, or its header is damaged.") from error
@@ -82,7 +83,7 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
 
 
 def _check_header(path: Path, header: np.recarray) -> None:
-    """Refuse what is not a map file, or not density on a rectangular grid."""
+    """Raise MapError unless the header is that of a map of density on a rectangular grid."""
     if not header.map.item().startswith(b"MAP"):
         raise MapError(f"{path} is not an MRC or CCP4 map file (it lacks the word MAP in its header); "
                        "ChimeraX opens more kinds of map, and can save them as one.")
@@ -90,25 +91,25 @@ def _check_header(path: Path, header: np.recarray) -> None:
         raise MapError(f"{path} has data of mode {int(header.mode)}; only real numbers can be read: modes "
                        + ", ".join(f"{mode} ({kind})" for mode, kind in READABLE_MODES.items()) + ".")
     angles = [float(header.cellb[name]) for name in ("alpha", "beta", "gamma")]
-    unset = any(not 0 < a < 180 for a in angles)  # ChimeraX reads such a cell as a rectangular one
+    unset = any(not 0 < a < 180 for a in angles)  # ChimeraX treats such a cell as rectangular
     if not unset and any(abs(a - 90) > 0.01 for a in angles):
         raise MapError(f"{path} has a skewed cell (angles {', '.join(f'{a:g}' for a in angles)} degrees); "
                        "SuperEM needs a rectangular grid.")
 
 
 def _check_size(path: Path, header: np.recarray) -> None:
-    """Refuse what holds no voxels or does not fit in memory, before any is taken for the size that the header claims."""
+    """Raise MapError if the header's size is zero or does not fit in memory, before memory is allocated for it."""
     nx, ny, nz = (int(header[name]) for name in ("nx", "ny", "nz"))
     if min(nx, ny, nz) < 1:
         raise MapError(f"{path} is not a map file, or is damaged: it has {nx} x {ny} x {nz} voxels by its header.")
     kind = np.dtype(READABLE_MODES[int(header.mode)])
-    bytes_each = kind.itemsize if kind == np.float32 else kind.itemsize + 4  # others are converted
+    bytes_each = kind.itemsize if kind == np.float32 else kind.itemsize + 4  # other types are converted to float32
     require(nx * ny * nz * bytes_each, f"{path} has {nx} x {ny} x {nz} voxels by its header and",
             "if that is not its size, the file is damaged")
 
 
 def _step(path: Path, header: np.recarray, voxel_size: float | None) -> tuple[float, float, float]:
-    """Voxel size (xyz) in Å."""
+    """Return the voxel size (xyz) in Å."""
     if voxel_size is not None:
         return (voxel_size,) * 3
     cell = [float(header.cella[a]) for a in "xyz"]
@@ -120,11 +121,11 @@ def _step(path: Path, header: np.recarray, voxel_size: float | None) -> tuple[fl
 
 
 def _origin(path: Path, header: np.recarray, step: Sequence[float], start: Sequence[int]) -> tuple[float, float, float]:
-    """Position (xyz, Å) of the first voxel, by the rules of ChimeraX's reader."""
+    """Return the position (xyz, Å) of the first voxel, by the rules of ChimeraX's reader."""
     origin = [float(header.origin[a]) for a in "xyz"]
     suffixes = [s.lower() for s in path.suffixes if s.lower() not in (".gz", ".bz2")]
     is_ccp4 = bool(suffixes) and suffixes[-1] in (".map", ".ccp4")
-    # Some programs leave rubbish in these records: values so large that voxels could not be told apart.
+    # Some programs leave garbage in these records: values so large that float32 cannot tell neighbouring voxels apart.
     usable = np.all(np.isfinite(origin)) and all(np.float32(o + s) != np.float32(o) for o, s in zip(origin, step, strict=True))
     if not is_ccp4 and any(origin) and usable:
         x, y, z = origin
@@ -137,7 +138,7 @@ def _origin(path: Path, header: np.recarray, step: Sequence[float], start: Seque
 
 
 def _rotation(path: Path, header: np.recarray) -> np.ndarray:
-    """Rotation (3, 3) of the grid, from the label that ChimeraX writes."""
+    """Return the rotation (3, 3) of the grid from the label that ChimeraX writes; the identity if there is none."""
     for label in header.label:
         text = label.decode("latin-1").rstrip("\0 ")
         if text.startswith(ROTATION_LABEL):
@@ -153,24 +154,25 @@ def _rotation(path: Path, header: np.recarray) -> np.ndarray:
 
 
 def _is_unsigned(header: np.recarray) -> bool:
-    """Whether IMOD wrote the bytes of a mode 0 file as unsigned ones."""
+    """Return whether IMOD wrote the bytes of a mode 0 file as unsigned."""
     stamp, flags = np.frombuffer(header.extra2.tobytes()[40:48], header.nx.dtype)
     return int(stamp) == IMOD_STAMP and not int(flags) & 1
 
 
 def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ()) -> None:
-    """Write a map as MRC2014, mode 2, atomically: a file of this name is there whole, or not at all.
+    """Write a map as MRC2014, mode 2, atomically: the file is complete, or does not appear.
 
-    ORIGIN holds the origin; NSTART agrees with it where it is a whole number of voxels and is zero elsewhere.
+    ORIGIN holds the origin; NSTART agrees with it if the grid is not rotated and the origin is a whole number of
+    voxels, and is zero otherwise.
 
     Parameters
     ----------
     path : str or Path
-        The file; one that exists is replaced. It is compressed if its name ends in .gz.
+        The file; an existing one is replaced. It is compressed if its name ends in .gz.
     density : DensityMap
         The map.
     labels : sequence of str
-        Up to ten lines (nine for a rotated grid) for the header, cut at 80 characters.
+        Up to ten header lines (nine for a rotated grid), cut at 80 characters.
 
     Raises
     ------
@@ -198,12 +200,12 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
             for n, line in enumerate(lines[:10]):
                 header.label[n] = line.encode("ascii", "replace")[:80]
             header.nlabl = min(len(lines), 10)
-        if path.suffix.lower() == ".gz":  # not by mrcfile, which would note the time, and the name beside
+        if path.suffix.lower() == ".gz":  # not by mrcfile, which would store the time and the temporary name
             part.write_bytes(gzip.compress(part.read_bytes(), 6, mtime=0))
 
 
 def _rotation_line(rotation: np.ndarray) -> str:
-    """Label for a rotated grid, as ChimeraX writes it: axis and angle in degrees."""
+    """Return the label for a rotated grid as ChimeraX writes it: axis and angle in degrees."""
     vector = Rotation.from_matrix(rotation).as_rotvec(degrees=True)
     angle = float(np.linalg.norm(vector))
     x, y, z = vector / angle

@@ -1,8 +1,8 @@
-"""Bring densities of any scale to the units that a network was trained in, and back.
+"""Conversion of densities of any scale to the units in which a network was trained, and back.
 
-A network must see the same numbers for the same molecule whatever the map's software, box and sharpening
-made of its scale. The paper cuts negatives and scales by the extremes, which one hot voxel ruins; `robust`
-is the default: it finds the solvent level and the scale of the molecule from ranks.
+A network must see the same numbers for the same molecule, whatever scale software, box and sharpening have given the
+map. The paper cuts negative values and scales by the extremes, which one outlier voxel spoils. The default, `robust`,
+finds the solvent level and the scale of the molecule from ranks.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 
 from .density import MapError, sampled
 
-#: A voxel belongs to the molecule if it stands this many noise deviations above the solvent level.
+#: A voxel belongs to the molecule if it lies this many standard deviations of the noise above the solvent level.
 NOISE_DEVIATIONS = 3.0
-#: Standard deviations of Gaussian noise in its median distance from the middle.
+#: Standard deviation of Gaussian noise over the median distance from its centre.
 PER_MEDIAN = 1.4826
-#: With fewer voxels than this above the noise there is no molecule to take ranks of.
+#: With fewer voxels than this above the noise, there is no molecule to rank.
 FEWEST = 8
 #: This percentile of the molecule's voxels becomes 1 in network units.
 MOLECULE_PERCENTILE = 95.0
@@ -26,10 +26,10 @@ MOLECULE_PERCENTILE = 95.0
 
 @dataclass(frozen=True)
 class Scale:
-    """A map between density units and network units: ``(density - low) / (high - low)``.
+    """Conversion between density units and network units: ``(density - low) / (high - low)``.
 
-    Where `soft` is true, values beyond -1 and 2 network units grow logarithmically: the map stays invertible,
-    but a hot voxel cannot drown its neighbours. Where it is false, values below `low` are cut, as in the paper.
+    If `soft` is true, values beyond -1 and 2 network units grow logarithmically: the conversion stays invertible, but
+    an outlier voxel cannot swamp its neighbours. If it is false, values below `low` are cut, as in the paper.
     """
 
     low: float
@@ -37,7 +37,7 @@ class Scale:
     soft: bool = True
 
     def apply(self, array: np.ndarray) -> np.ndarray:
-        """Density units to network units, float32, any shape."""
+        """Convert density units to network units, float32, any shape."""
         x = (np.asarray(array, np.float32) - np.float32(self.low)) / np.float32(self.high - self.low)
         if not self.soft:
             return np.maximum(x, 0, out=x)
@@ -47,7 +47,7 @@ class Scale:
         return x
 
     def restore(self, array: np.ndarray) -> np.ndarray:
-        """Network units to density units, float32: the inverse of `apply` wherever nothing was cut."""
+        """Convert network units to density units, float32; the inverse of `apply` wherever nothing was cut."""
         x = np.array(array, np.float32)
         if self.soft:
             above, below = x > 2, x < -1
@@ -59,7 +59,7 @@ class Scale:
 
 
 def minmax(array: np.ndarray) -> Scale:
-    """Negatives cut, then minimum to 0 and maximum to 1 (SuperEM paper, Methods).
+    """Return the paper's scale: negative values cut, then minimum to 0 and maximum to 1 (SuperEM paper, Methods).
 
     Raises
     ------
@@ -73,11 +73,11 @@ def minmax(array: np.ndarray) -> Scale:
 
 
 def robust(array: np.ndarray) -> Scale:
-    """Solvent level to 0 and the molecule's 95th percentile to 1, from ranks only.
+    """Return the scale that takes the solvent level to 0 and the molecule's 95th percentile to 1, from ranks only.
 
-    The solvent level is the mode of the density, the noise is the spread below it, and the molecule is what
-    stands three such spreads above it. None of these moves with the size of the box, a few hot voxels or the
-    tightness of a mask.
+    The solvent level is the mode of the density, the noise is the spread below it, and the molecule is what lies more
+    than three standard deviations of the noise above it. None of these depends on the size of the box, a few outlier
+    voxels or the tightness of a mask.
 
     Raises
     ------
@@ -91,26 +91,26 @@ def robust(array: np.ndarray) -> Scale:
     below = solvent - values[: np.searchsorted(values, solvent)]
     noise = PER_MEDIAN * float(np.median(below)) if below.size else 0.0
     molecule = values[np.searchsorted(values, solvent + NOISE_DEVIATIONS * noise, side="right") :]
-    if molecule.size < FEWEST:  # scale the noise itself
+    if molecule.size < FEWEST:  # no molecule: scale by the noise
         molecule = values[np.searchsorted(values, solvent, side="right") :]
     high = float(np.percentile(molecule, MOLECULE_PERCENTILE)) if molecule.size else float(values[-1])
-    if solvent >= high:  # most of the box has the highest density there is: a mask that nearly fills it
+    if solvent >= high:  # most voxels have the highest value: a mask that nearly fills the box
         solvent, high = float(values[0]), float(values[-1])
     return Scale(solvent, high)
 
 
 def _mode(values: np.ndarray) -> float:
-    """Half-sample mode of sorted values: the densest half, of it the densest half, and so on (Bickel 2002)."""
+    """Return the half-sample mode of sorted values: the densest half, of it the densest half, and so on (Bickel 2002)."""
     while values.size > 3:
         half = (values.size + 1) // 2
         widths = values[half - 1 :] - values[: values.size - half + 1]
         start = int(np.argmin(widths))
         narrowest = values[start : start + half]
-        if widths[start] == 0:  # more than half of what is left has one value: a masked or clipped map
+        if widths[start] == 0:  # more than half of the remaining values are equal: a masked or clipped map
             return float(narrowest[0])
         values = narrowest
     return float(np.median(values))
 
 
-#: The normalisations that a model card can name.
+#: Normalisations by the names that model cards use.
 NORMALISATIONS: dict[str, Callable[[np.ndarray], Scale]] = {"robust": robust, "minmax": minmax}

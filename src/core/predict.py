@@ -1,4 +1,4 @@
-"""Running a network over a whole map: resample, normalise, tile, predict, blend, rescale."""
+"""Prediction of a whole map: resample, normalise, tile, run the network, blend, limit the sharpness, rescale."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Progress = Callable[[float, int], "bool | None"]
 
 GRIDS = ("1A", "input")
-RESOLUTIONS = (1.0, 30.0)  # Å, that a map may be said to have
+RESOLUTIONS = (1.0, 30.0)  # Å, range of resolutions that may be given for a map
 
 
 class Cancelled(Exception):
@@ -37,7 +37,7 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Report:
-    """What was done, for the log and for the file that goes with a map."""
+    """Record of a prediction, for the log and for the JSON file that accompanies a map."""
 
     model: str
     weights_sha256: str
@@ -47,17 +47,17 @@ class Report:
     normalisation: str
     tiling: tiles.Tiling
     grid: str
-    resolution: float | None  # Å: as given or found; None for a model that makes no use of it
+    resolution: float | None  # Å, given or found; None if the model does not use it
     rotations: int
     batch_size: int
     tiles_run: int
     tiles_skipped: int
     seconds: float
     notes: tuple[str, ...] = ()
-    doubt: str | None = None  # why this result is not to be trusted, if it is plain
+    doubt: str | None = None  # why this result is not to be trusted, if there is a reason
 
     def summary(self) -> str:
-        """Device, model, tiles and time in one line."""
+        """Return device, model, tiles and time in one line."""
         count = self.tiles_run + self.tiles_skipped
         share = 100 * self.tiles_skipped / count
         skipped = f", {self.tiles_skipped} empty ones skipped ({share:.0f} %)" if self.tiles_skipped else ""
@@ -69,11 +69,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Enhanced:
-    """A super-resolved map, and how it was made."""
+    """A super-resolved map and the record of its prediction."""
 
     density: DensityMap
     report: Report
-    reliability: DensityMap | None = None  # expected Q-score on the same grid, if it was asked for
+    reliability: DensityMap | None = None  # expected Q-score on the same grid, if requested
 
 
 def enhance(
@@ -95,41 +95,42 @@ def enhance(
     Parameters
     ----------
     density : DensityMap
-        The map as it was deposited, at any voxel size.
+        The map as deposited, at any voxel size.
     model : Model
         Network and card, from `nets.store.load`.
     tiling : str or Tiling
-        "normal", "fast" or "paper", or a tiling of one's own.
+        "normal", "fast" or "paper", or a tiling of your own.
     device : str
         "auto", "cuda", "cuda:N", "mps" or "cpu".
     batch_size : int, optional
         Tiles to predict at once; halved whenever memory runs out.
     skip_empty : bool
-        Leave out tiles without density; their voxels get the solvent level.
+        Skip tiles without density; their voxels get the solvent level.
     rotations : int, optional
-        Average the predictions in 1, 4, 8 or 24 orientations of the map; without it, in as many as the model's card says.
+        Number of orientations of the map, 1, 4, 8 or 24, over which predictions are averaged; the model card's by
+        default.
     grid : {"1A", "input"}
         Return the map on the 1 Å grid of the prediction, or on the grid of `density`.
     resolution : float, optional
-        Of the map, Å; it decides how sharp the prediction may be. Without it, the resolution down to which input
-        and prediction agree is used.
+        Resolution of the map in Å, which decides how sharp the prediction may be. By default, the resolution down to
+        which input and prediction agree is used.
     reliability : bool
-        Return the Q-score that a right model is expected to have at each voxel, too.
+        Also return the Q-score that a correct model is expected to have at each voxel.
     progress : callable, optional
-        ``progress(done, total)`` in tiles, parts of them too, called before every layer and after every batch, and, all tiles
-        being done, before each step that is left; returning False stops the work.
+        ``progress(done, total)`` in tiles, with fractions. It is called before every layer, after every batch and, once
+        all tiles are done, before each remaining step; returning False stops the work.
 
     Returns
     -------
     Enhanced
-        The super-resolved map, in the units of `density` and named after it; what was done; and the map of expected Q-scores, if
-        it was asked for.
+        The super-resolved map, in the units of `density` and named after it; the record of the prediction; and the map
+        of expected Q-scores, if requested.
 
     Raises
     ------
     MapError
-        If the map cannot be worked on, the resolution is absurd, memory does not suffice, or the model's card knows nothing of
-        reliability.
+        If the map cannot be used, the resolution is out of range, memory does not suffice, or reliability is requested
+        of a model whose card has no table for it.
     ValueError
         If there is no such tiling, grid or number of orientations.
     DeviceError
@@ -166,13 +167,13 @@ def enhance(
             chosen, reason = other, f"in place of {chosen.label}"
         run, skipped = work.counts
         finishing = partial(_tell, progress, run, run)
-        with set_workers(import_torch().get_num_threads()):  # of the filters, as many threads as the network has
+        with set_workers(import_torch().get_num_threads()):  # the filters use as many threads as the network
             sharp, found, agreed = limit(work.array, predicted, card.blur, card.follow, resolution, density.finest, finishing)
             runner.notes += remarks(resolution, agreed)
             maps = {"superem": scale.restore(sharp)}
             del sharp
             finishing()
-            if reliability:  # by what the network drew, not by what it follows
+            if reliability:  # from the network's own amplitudes, not those that follow the input
                 drawn = limit(work.array, predicted, card.blur, resolution=found, tell=finishing).array
                 finishing()
                 maps["superem expected Q"] = expected_q(drawn, card.reliability)
@@ -196,12 +197,12 @@ def enhance(
 
 
 def orientations(asked: int | None, card: Card) -> int:
-    """How many orientations of a map predictions are averaged over: as many as are asked for, or else as the card says.
+    """Return the number of orientations over which to average predictions: `asked`, or by default the model card's.
 
     Raises
     ------
     ValueError
-        If so many are not among `ROTATION_COUNTS`.
+        If the number is not one of `ROTATION_COUNTS`.
     """
     count = card.rotations if asked is None else asked
     if count not in ROTATION_COUNTS:
@@ -210,13 +211,13 @@ def orientations(asked: int | None, card: Card) -> int:
 
 
 def _tell(progress: Progress | None, done: float, total: int) -> None:
-    """Tell how many tiles are done; raise Cancelled if the work is not wanted any more."""
+    """Report how many tiles are done; raise Cancelled if the callback asks to stop."""
     if progress is not None and progress(done, total) is False:
         raise Cancelled("The work was cancelled.")
 
 
 def _placed(array: np.ndarray, small: DensityMap, density: DensityMap, grid: str, suffix: str) -> DensityMap:
-    """Array on the grid of `small` as a map named after `density`, on that grid or on that of `density`."""
+    """Return an array on the grid of `small` as a map named after `density`, resampled to its grid if `grid` is "input"."""
     result = DensityMap(array, small.origin, small.step, small.rotation)
     if grid == "input":
         result = resample_onto(result, density)
@@ -224,12 +225,12 @@ def _placed(array: np.ndarray, small: DensityMap, density: DensityMap, grid: str
 
 
 def require_reliability(card: Card) -> None:
-    """Refuse a model of which nobody measured where it is reliable.
+    """Raise an error for a model whose reliability has not been measured.
 
     Raises
     ------
     MapError
-        If its card has no table for that.
+        If the model card has no table for it.
     """
     if not card.reliability:
         raise MapError(f"The model {card.name} does not tell where it is reliable: its weights file has no table for that.")
@@ -237,7 +238,7 @@ def require_reliability(card: Card) -> None:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a network is to be run over: an array (nz, ny, nx) in network units, its tiles, and which of them (bool, zyx)."""
+    """The input of a network: an array (nz, ny, nx) in network units, its tiles, and which of them to run (bool, zyx)."""
 
     array: np.ndarray
     plan: tiles.Plan
@@ -246,22 +247,22 @@ class _Work:
 
     @classmethod
     def on(cls, array: np.ndarray, tiling: tiles.Tiling, skip_empty: bool, progress: Progress | None) -> _Work:
-        """All tiles of an array; or, if `skip_empty`, those that hold density."""
+        """Plan the tiles of an array; run all of them or, if `skip_empty`, those that hold density."""
         nz, ny, nx = array.shape
         plan = tiles.plan((nz, ny, nx), tiling)
         wanted = tiles.occupied(array, plan)
-        if not skip_empty or not wanted.any():  # where nothing stands out, the network is to judge
+        if not skip_empty or not wanted.any():  # nothing stands out, so the network decides
             wanted[:] = True
         return cls(array, plan, wanted, progress)
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Number of tiles that are run, and that are skipped."""
+        """Number of tiles run, and number skipped."""
         run = int(self.wanted.sum())
         return run, len(self.plan) - run
 
     def run(self, model: Model, device: Device, batch_size: int | None, rotations: int) -> tuple[np.ndarray, Runner]:
-        """Prediction (nz, ny, nx) in network units, with what ran it; the device's memory is given back."""
+        """Return the prediction (nz, ny, nx) in network units, and the runner, whose device memory has been released."""
         runner = Runner(model.network, device, batch_size or default_batch(device, self.plan.size), rotations)
         try:
             return self._run(runner), runner
@@ -269,7 +270,7 @@ class _Work:
             runner.release()
 
     def _run(self, runner: Runner) -> np.ndarray:
-        """Prediction; zero where tiles are left out."""
+        """Return the prediction; it is zero where tiles are skipped."""
         wanted = np.argwhere(self.wanted)
         mirror = tiles.noisy(self.array)
         start, size = 0, 0

@@ -1,11 +1,11 @@
-"""Where a super-resolved map is to be believed, by how much detail the network dared to draw there.
+"""Reliability of a super-resolved map at each place, from the strength of the detail that the network drew there.
 
-A network that is trained to err as little as possible draws less contrast where it is less sure: what it cannot know of
-the detail leaves its answer. So the local strength of detail in a prediction tells how right it is likely to be; the input's
-own contrast tells it on some maps and on others not, and where input and prediction agree tells little
-(`training/reliability.py` measures all three). A model card holds what Q-score goes with which strength.
+A network trained to minimise its error draws less contrast where it is less certain, because detail that it cannot know
+is missing from its output. So the local strength of detail in a prediction indicates how right it is likely to be. The
+input's own contrast does so on some maps only, and local agreement of input and prediction says little
+(`training/reliability.py` measures all three). A model card holds the Q-score for each strength.
 
-All arrays are on the 1 Å grid that a network works on: a voxel is an Å.
+All arrays are on the network's 1 Å grid, so one voxel is 1 Å.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-#: Sigma (Å) of the Gaussian window in which detail is measured: some 6 Å across, a residue or two.
+#: Sigma (Å) of the Gaussian window in which detail is measured: about 6 Å across, one or two residues.
 WINDOW = 2.5
 
 
 def local_detail(sr: np.ndarray) -> np.ndarray:
-    """Standard deviation of a prediction in a Gaussian window round each voxel.
+    """Return the standard deviation of a prediction in a Gaussian window around each voxel.
 
     Parameters
     ----------
@@ -38,14 +38,14 @@ def local_detail(sr: np.ndarray) -> np.ndarray:
 
 
 def expected_q(sr: np.ndarray, table: Sequence[Sequence[float]]) -> np.ndarray:
-    """Q-score that a right model is expected to have round each voxel of a prediction.
+    """Return the Q-score that a correct model is expected to have around each voxel of a prediction.
 
     Parameters
     ----------
     sr
         Prediction in network units, (nz, ny, nx).
     table
-        (detail, Q-score) pairs by rising detail, from a model card; between them Q is interpolated.
+        (detail, Q-score) pairs from a model card, by rising detail; Q is interpolated between them.
 
     Returns
     -------
@@ -53,6 +53,6 @@ def expected_q(sr: np.ndarray, table: Sequence[Sequence[float]]) -> np.ndarray:
     """
     detail, q = np.array(table, float).T
     found = local_detail(sr)
-    for plane in found:  # plane by plane: interp works in copies of twice the size
+    for plane in found:  # plane by plane, since np.interp makes copies of twice the size
         plane[:] = np.interp(plane, detail, q)
     return found

@@ -1,10 +1,9 @@
-"""Resampling in Å: onto a grid of a given voxel size, or onto the grid of another map.
+"""Resampling to a grid of a given voxel size in Å, or to the grid of another map.
 
-Interpolation is by a sinc under a Kaiser window, 8 voxels to a side. Its amplitude at 3 Å in a map of 1.3 Å
-voxels, the hardest common case, is 0.94 (cubic spline: 0.74, quintic: 0.83), and the false detail that it leaves
-beyond the input's Nyquist frequency is a third of the quintic spline's. Where the new voxel is the larger one
-the sinc is stretched to it: that is the anti-aliasing filter. Grids with the same axes are resampled one axis at a time,
-each by a sparse matrix.
+Interpolation uses a sinc with a Kaiser window that reaches 8 voxels to either side. Its amplitude at 3 Å in a map of
+1.3 Å voxels, the hardest common case, is 0.94 (cubic spline: 0.74, quintic: 0.83), and it leaves a third of the quintic
+spline's false detail beyond the input's Nyquist frequency. If the new voxel is larger, the sinc is stretched to it and
+so becomes the anti-aliasing filter. Grids with the same axes are resampled one axis at a time, each by a sparse matrix.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from scipy import ndimage, sparse
 
 from .density import WHOLE, DensityMap
 
-HALF_WIDTH = 8  # of the window, in voxels of the coarser grid
-KAISER_BETA = 5.0  # shape of the window: a larger one blurs more and lets less false detail through
-SAME_STEP = 1e-3  # relative difference under which a voxel size counts as the wanted one
+HALF_WIDTH = 8  # half width of the window, in voxels of the coarser grid
+KAISER_BETA = 5.0  # shape of the window; a larger value blurs more and lets less false detail through
+SAME_STEP = 1e-3  # relative difference below which two voxel sizes count as equal
 
 
 def has_step(density: DensityMap, step: float = 1.0) -> bool:
-    """Whether a map has cubic voxels of `step` Å already, within 0.1 %: it is not resampled to them."""
+    """Return whether a map already has cubic voxels of `step` Å, within 0.1 %, so that it need not be resampled."""
     return all(abs(s / step - 1) < SAME_STEP for s in density.step)
 
 
 def grid_shape_origin(density: DensityMap, step: float = 1.0) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
-    """Shape (zyx) and origin (xyz, Å) of the grid of `step` Å that covers the voxel centres of `density`.
+    """Return shape (zyx) and origin (xyz, Å) of the grid of `step` Å that covers the voxel centres of `density`.
 
-    That is its own, if it has this step already. Else points lie at whole multiples of `step` along the map's axes, whatever
-    the map's own origin: crops of one map come out on the same points, and the origin can be written as whole voxels (nstart)
-    in a file.
+    A map that already has this step keeps its own grid. Otherwise, points lie at whole multiples of `step` along the
+    map's axes, whatever the map's origin: crops of one map then share their points, and a file can hold the origin as
+    whole voxels (NSTART).
     """
     if has_step(density, step):
         return density.shape, density.origin
@@ -47,10 +46,10 @@ def grid_shape_origin(density: DensityMap, step: float = 1.0) -> tuple[tuple[int
 def resample(density: DensityMap, step: float = 1.0) -> DensityMap:
     """Resample a map to cubic voxels of `step` Å that cover its whole box.
 
-    A map that has this voxel size already (within 0.1 %) is returned as it is, bit for bit and with its own step:
-    nothing drifts, since positions are always computed from the step.
+    A map that already has this voxel size (within 0.1 %) is returned unchanged, with its own step: positions do not
+    drift, since they are always computed from the step.
 
-    Memory: the input, the output and one intermediate; a 400³ map of 1.3 Å voxels needs some 1.5 GB.
+    Memory: the input, the output and one intermediate; a 400³ map of 1.3 Å voxels needs about 1.5 GB.
     """
     if has_step(density, step):
         return density
@@ -60,10 +59,10 @@ def resample(density: DensityMap, step: float = 1.0) -> DensityMap:
 
 
 def resample_onto(density: DensityMap, like: DensityMap) -> DensityMap:
-    """Resample a map onto the grid of another one, wherever that lies; density is zero outside of the map.
+    """Resample a map to the grid of another one, wherever that lies; density outside of the map is zero.
 
-    Grids with the same axes are related by the windowed sinc, others by a cubic spline after the sinc has removed what
-    the new grid cannot hold.
+    If both grids have the same axes, the windowed sinc interpolates. Otherwise the sinc first removes detail that the
+    new grid cannot hold, and a cubic spline interpolates.
     """
     if np.allclose(density.rotation, like.rotation, atol=1e-6):
         array = _resample_axes(density, like.shape, like.origin, like.step)
@@ -75,10 +74,10 @@ def resample_onto(density: DensityMap, like: DensityMap) -> DensityMap:
 def _resample_axes(
     density: DensityMap, shape: Sequence[int], origin: Sequence[float], step: Sequence[float]
 ) -> np.ndarray:
-    """Density (nz, ny, nx) on a grid with the axes of `density` and the given shape (zyx), origin and step (xyz)."""
+    """Return density (nz, ny, nx) on a grid with the axes of `density` and given shape (zyx), origin and step (xyz)."""
     shift = density.rotation.T @ (np.asarray(origin) - density.origin)
     array = density.array
-    for axis in range(3):  # of the array: z, y, x
+    for axis in range(3):  # axes of the array: z, y, x
         old, new = density.step[2 - axis], step[2 - axis]
         points = (shift[2 - axis] + new * np.arange(shape[axis])) / old
         if len(points) == array.shape[axis] and np.abs(points - np.arange(len(points))).max() < WHOLE:
@@ -88,10 +87,11 @@ def _resample_axes(
 
 
 def _matrix(points: np.ndarray, size: int, stretch: float) -> sparse.csr_matrix:
-    """Weights (len(points), size) that interpolate `size` samples at `points`, in voxels.
+    """Return weights (len(points), size) that interpolate `size` samples at `points`, in voxels.
 
-    `stretch` is the width of the sinc in voxels: over 1 it smooths. Beyond the ends the outermost samples are repeated, as
-    far as one voxel of the coarser grid; points further out get zero. Rows sum to 1, so that flat density stays flat.
+    `stretch` is the width of the sinc in voxels; a value over 1 smooths. Up to one voxel of the coarser grid beyond the
+    ends, the outermost samples are repeated; points farther out get zero. All other rows sum to 1, so that flat density
+    stays flat.
     """
     taps = int(np.ceil(HALF_WIDTH * stretch))
     columns = np.floor(points).astype(int)[:, None] + np.arange(1 - taps, taps + 1)
@@ -106,7 +106,7 @@ def _matrix(points: np.ndarray, size: int, stretch: float) -> sparse.csr_matrix:
 
 
 def _apply(matrix: sparse.csr_matrix, array: np.ndarray, axis: int) -> np.ndarray:
-    """Product of a sparse `matrix` (n, m) with one `axis` (of length m) of a 3D array."""
+    """Multiply one `axis` (of length m) of a 3D array by a sparse `matrix` (n, m)."""
     shape = list(array.shape)
     shape[axis] = matrix.shape[0]
     out = np.empty(shape, np.float32)
@@ -117,7 +117,7 @@ def _apply(matrix: sparse.csr_matrix, array: np.ndarray, axis: int) -> np.ndarra
 
 
 def _interpolate(density: DensityMap, like: DensityMap) -> np.ndarray:
-    """Cubic spline interpolation at the voxels of `like`, one plane at a time."""
+    """Return the density at the voxels of `like` by cubic spline interpolation, one plane at a time."""
     spline = ndimage.spline_filter(density.array, order=3, output=np.float32, mode="mirror")
     nz, ny, nx = like.shape
     out = np.empty((nz, ny, nx), np.float32)

@@ -1,4 +1,4 @@
-"""A network on a device: it predicts batches of tiles, in several orientations, and makes do with the memory there is."""
+"""Running a network on a device: batches of tiles, in several orientations, within the available memory."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ from .devices import TORCH, Device, DeviceError, import_torch
 if TYPE_CHECKING:
     import torch
 
-VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20}  # of a batch; on the CPU one tile, so that Cancel is heard soon
-# Memory on a CPU, as networks of both architectures took it for tiles of 40 to 128 voxels: so many arrays of the size of the
-# largest that a layer reads or writes (these two, copies of them in the order that convolutions work in, and the skips around
-# them). Beside it, in bytes, what the libraries hold on to: with tiles of 25 to 64 voxels up to 150 MB, from run to run another
-# amount. It is rather foretold than left out: too little memory ends a run, too high a figure does no harm.
+VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20}  # voxels in a batch; on the CPU one tile, so that it soon reacts to Cancel
+# Memory on a CPU, measured for both architectures with tiles of 40 to 128 voxels, in arrays of the size of the largest
+# that a layer reads or writes: its input and output, copies of both in the memory layout of convolutions, and skip
+# connections around it. The libraries hold further BUFFERS, in bytes: up to 150 MB with tiles of 25 to 64 voxels,
+# varying between runs. The estimate includes them because too little memory ends a run, whereas too high a figure does
+# no harm.
 LARGEST_IN_MEMORY = 6.5
 BUFFERS = 180 * 2**20
-# Before a GPU is trusted, it and the CPU predict a tile of noise of this edge, voxels; so many standard deviations may they
-# differ. Numbers of fewer bits make that 0.01; a convolution that reads its input in the wrong order, as PyTorch 2.5's on Apple
-# GPUs (its issue 141471), makes it 1, and says nothing.
+# Before a GPU is used, it and the CPU predict a tile of noise with this edge (voxels); the results may differ by this
+# many standard deviations. Lower precision gives 0.01; a convolution that silently reads its input in the wrong order,
+# as that of PyTorch 2.5 on Apple GPUs (its issue 141471), gives 1.
 PROBE = 24
 PROBE_DIFFERENCE = 0.05
-# What PyTorch and its libraries say, in small letters, where they do not raise an error of a kind of its own. That there is no
-# engine for a convolution may mean either: cuDNN tries one after the other and does not tell why each of them failed.
+# Messages of PyTorch and its libraries, in lower case, for errors that have no exception type of their own. That no
+# engine is found for a convolution may mean either kind of error: cuDNN tries its engines in turn and does not report
+# why each failed.
 NO_ENGINE = "unable to find an engine to execute this computation"
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "_status_alloc_failed", "invalid buffer size",
                  NO_ENGINE)
 LACKING = ("supported on mps",  # "Conv3D is not supported on MPS", "... only supported on MPS for MacOS_13_2 or newer"
-           "not implemented for",  # a kind of number
+           "not implemented for",  # a number type
            "no kernel image is available",  # the GPU is older or newer than those that PyTorch was built for
            "cudnn_status_not_supported", "cudnn_status_arch_mismatch", NO_ENGINE)
 
-# The proper rotations of the cube: permutations of the axes and axes to reverse, an even number of swaps and reversals in all
-# (an odd number would mirror the molecule). In this order the first 4 are half turns about the axes and the first 8 lie at
-# 120 degrees or more from each other: each leading subset is as spread out as it can be.
+# The proper rotations of the cube: permutations of the axes, and axes to reverse; swaps and reversals add up to an even
+# number (an odd number would mirror the molecule). The first 4 are the identity and the half turns about the axes, and
+# the first 8 lie at least 120 degrees apart, so that each leading subset is spread as widely as possible.
 _EVEN = [((0, 1, 2), f) for f in ((), (0, 1), (0, 2), (1, 2))]
 _CYCLIC = [(p, f) for p in ((1, 2, 0), (2, 0, 1)) for f in ((), (0, 1), (0, 2), (1, 2))]
 _SWAPPED = [(p, f) for p in ((0, 2, 1), (2, 1, 0), (1, 0, 2)) for f in ((0,), (1,), (2,), (0, 1, 2))]
@@ -49,23 +51,23 @@ ROTATION_COUNTS = (1, 4, 8, 24)
 
 
 def default_batch(device: Device, size: tuple[int, int, int]) -> int:
-    """Tiles of `size` voxels (zyx) to predict at once on a device."""
+    """Return how many tiles of `size` voxels (zyx) to predict at once on a device."""
     return max(1, VOXELS_AT_ONCE.get(device.name.partition(":")[0], 0) // int(np.prod(size)))
 
 
 class Runner:
-    """A network on a device: predicts batches of tiles, and makes do with the memory there is.
+    """A network on a device; predicts batches of tiles, and smaller ones if memory runs out.
 
     Parameters
     ----------
     network
-        It is moved to the device, and stays there.
+        Moved to the device, where it stays.
     device
-        A GPU is trusted only if it gives, for a tile of noise, the numbers that the CPU gives.
+        A GPU is accepted only if its prediction for a tile of noise agrees with the CPU's.
     batch_size
-        Tiles that are to be predicted at once; halved when memory runs out.
+        Tiles to predict at once; halved when memory runs out.
     rotations
-        Orientations to average over.
+        Number of orientations to average over.
 
     Raises
     ------
@@ -77,7 +79,7 @@ class Runner:
         self.torch = import_torch()
         self.device = device
         self.batch_size = max(1, batch_size)
-        self.rotations = 1  # until the device is trusted: all are turned alike
+        self.rotations = 1  # one orientation suffices to check the device
         self.notes: list[str] = []
         self._largest = 0  # bytes of the largest array that a layer read or wrote
         self._cuda = device.name.startswith("cuda")
@@ -85,7 +87,7 @@ class Runner:
         try:
             self.network = network.to(device.name)
         except RuntimeError as error:
-            reason = str(error).partition("\n")[0].rstrip(".")  # PyTorch goes on with advice for programmers
+            reason = str(error).partition("\n")[0].rstrip(".")  # PyTorch adds advice for programmers
             raise DeviceError(f"The model could not be moved to {device.label} ({reason})", "use device cpu") from error
         if trusted is not None:
             self._agree_with(trusted)
@@ -94,34 +96,32 @@ class Runner:
             self.torch.cuda.reset_peak_memory_stats(device.name)
 
     def _agree_with(self, trusted: torch.nn.Module) -> None:
-        """Refuse a device on which the network gives other numbers than its copy on the CPU.
+        """Raise an error if the network gives other numbers on the device than its copy `trusted` on the CPU.
 
         Raises
         ------
         DeviceError
-            If it does, or cannot run the network at all.
+            If it does, or the device cannot run the network at all.
         """
         tile = np.random.default_rng(0).standard_normal((1, PROBE, PROBE, PROBE), dtype=np.float32)
         found, right = (runner(tile, lambda _: None) for runner in (self, Runner(trusted, Device("cpu", "CPU"), 1, 1)))
-        # an offset counts, and NaN fails
+        # An offset counts as a difference, and NaN fails.
         if found is None or right is None or not np.sqrt(np.mean((found - right) ** 2)) <= PROBE_DIFFERENCE * np.std(right):
             raise DeviceError(f"With PyTorch {self.torch.__version__} {self.device.label} gives other numbers than the CPU",
                               "use device cpu, or another version of PyTorch")
 
     def __call__(self, batch: np.ndarray, tick: Callable[[float], None]) -> np.ndarray | None:
-        """Predict a batch (B, D, H, W).
+        """Predict a batch (B, D, H, W); return None, with `batch_size` halved and a note added, if memory ran out.
 
-        Before every layer ``tick(part)`` is called with the part of this batch that is done, from 0 to 1, so that a slow
-        machine still tells how far it is, and hears Cancel.
-
-        Returns None, with `batch_size` halved and a note made, if memory ran out.
+        Before every layer, ``tick(part)`` is called with the fraction of the batch that is done, from 0 to 1, so that a
+        slow machine still reports progress and can be cancelled.
 
         Raises
         ------
         DeviceError
             If the device lacks an operation that the network needs, or memory for a single tile.
         MapError
-            If that is main memory.
+            If main memory does not suffice for a single tile.
         """
         layers = [module for module in self.network.modules() if not any(module.children())]
         steps, begun = len(layers) * self.rotations, itertools.count()
@@ -140,7 +140,7 @@ class Runner:
         finally:
             for hook in hooks:
                 hook.remove()
-        # Outside of the handler: the error holds on to the tensors that filled the memory.
+        # Outside of the except block: the exception holds on to the tensors that filled the memory.
         self.release()
         if len(batch) == 1:
             size = " x ".join(str(n) for n in batch.shape[:0:-1])
@@ -153,16 +153,16 @@ class Runner:
         return None
 
     def memory(self, larger: float = 1.0) -> int:
-        """Bytes that network and tiles have taken at the worst moment: counted on an NVIDIA GPU, else told from the layers.
+        """Return the peak memory (bytes) of network and tiles: measured on an NVIDIA GPU, otherwise estimated from the layers.
 
-        Where it is told, it may be for tiles that have `larger` times the voxels of those that were run.
+        The estimate can be scaled to tiles with `larger` times as many voxels as those that were run.
         """
         if self._cuda:
             return self.torch.cuda.max_memory_reserved(self.device.name)
         return BUFFERS + int(LARGEST_IN_MEMORY * self._largest * larger) + sum(p.nbytes for p in self.network.parameters())
 
     def release(self) -> None:
-        """Give memory that PyTorch keeps for later back to other programs, ChimeraX's own graphics among them."""
+        """Release the memory that PyTorch caches on a GPU, for other programs and for ChimeraX's own graphics."""
         if self._cuda:
             self.torch.cuda.empty_cache()
         elif self.device.name == "mps":
@@ -173,8 +173,9 @@ class Runner:
 
     def _forward(self, batch: np.ndarray) -> np.ndarray:
         torch = self.torch
-        # A bfloat16 has 8 bits of precision: predictions differ by about half a percent of their deviation, and the input that a
-        # network adds its answer to stays as it is. Entered only where wanted: older PyTorch has none for Apple GPUs.
+        # A bfloat16 has 8 bits of precision: predictions change by about half a percent of their standard deviation,
+        # and the input, to which a network adds its output, stays exact. Autocast is entered only where needed: older
+        # PyTorch lacks it for Apple GPUs.
         short = torch.autocast("cpu", torch.bfloat16) if self.device.bfloat16 else nullcontext()
         with torch.inference_mode(), short:
             x = torch.from_numpy(batch)[:, None].to(self.device.name)
@@ -187,6 +188,6 @@ class Runner:
 
 
 def _says(error: Exception, words: tuple[str, ...]) -> bool:
-    """Whether an error's message holds any of some words, in small letters."""
+    """Return whether an error's message contains any of `words`, which are in lower case."""
     text = str(error).lower()
     return any(word in text for word in words)

@@ -1,12 +1,12 @@
-"""How sharp a super-resolved map may be, and how strong its low frequencies: as its input tells, and no more.
+"""Limits on the sharpness and the low-frequency amplitudes of a super-resolved map, set by what its input supports.
 
-A network adds detail wherever it sees a chance, also where the input carried no information. The shells in which
-input and prediction agree say how far the input's information reached; a model card says how strongly a
-prediction from such a map is to be blurred. At low frequencies, on the other hand, a map knows its amplitudes better than a
-network guesses them; a card says how far the prediction's follow them. Both look at the molecule alone: noise around it, which
-the network takes away, is not to be agreed with, nor followed.
+A network adds detail wherever it can, even where the input carries no information. The Fourier shells in which input
+and prediction agree show how far the input's information reaches; a model card says how strongly to blur a prediction
+from such a map. At low frequencies, in contrast, a map's own amplitudes are better than a network's guesses; a card
+says how far the prediction's amplitudes follow them. Both measures use the molecule alone: the network removes the
+noise around it, so that noise must not lower the agreement, nor be followed.
 
-All arrays are on the 1 Å grid that a network works on: a voxel is an Å.
+All arrays are on the network's 1 Å grid, so one voxel is 1 Å.
 """
 
 from __future__ import annotations
@@ -19,46 +19,46 @@ import numpy as np
 from scipy.fft import irfftn, next_fast_len, rfftn
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-#: Input and prediction agree in a shell if their Fourier shell correlation there is at least this.
+#: Least Fourier shell correlation at which input and prediction agree in a shell.
 AGREEMENT = 0.8
-#: Shells have this width, 1/Å.
+#: Width of a shell, 1/Å.
 SHELL = 0.0125
-#: Coarsest resolution that is looked at, Å: below it every shell of a molecule agrees. It is said where there is no molecule.
+#: Coarsest resolution considered, Å: in coarser shells, any molecule agrees. It is assumed where there is no molecule.
 COARSEST = 20.0
 #: Sigma (Å) of the Gaussian window in which a prediction's strength, its root mean square, is measured.
 WINDOW = 2.5
-#: Strength, network units, at which a molecule begins; at twice this one is inside.
+#: Strength, network units, at which the molecule's mask begins; the mask is 1 from twice this strength.
 FAINT = 0.05
-#: Where a prediction is as strong as this nowhere, network units, there is no molecule: deposited maps reach it, boxes of noise
-#: alone do not (the maps of `training.evaluate --controls`).
+#: Strength, network units, that a prediction with a molecule reaches somewhere: deposited maps do, boxes of noise alone
+#: do not (the maps of `training.evaluate --controls`).
 STANDS_OUT = 0.24
-#: Shells (3 and 12: 29 and 6.4 Å) between which amplitudes follow the input's; on either side all change as at the last one.
+#: Shells (centred at 23 and 6.4 Å) between which amplitudes follow the input's; beyond either, the gain stays constant.
 FOLLOWED = (3, 12)
-#: Standard deviation, shells, of the Gaussian that smooths how they change.
+#: Standard deviation, in shells, of the Gaussian that smooths the logarithm of the gain.
 SMOOTH = 4
-#: So far, Å, reaches a filter that is as smooth as that: four standard deviations of its Gaussian's transform.
+#: Reach, Å, of a filter that smooth: four standard deviations of its Gaussian's transform.
 REACH = 4 / (2 * np.pi * SMOOTH * SHELL)
 
 
 def _frequencies(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Frequencies in 1/Å of an rfftn along z, y and x, shaped to broadcast, float32."""
+    """Return the frequencies (1/Å, float32) of an rfftn along z, y and x, shaped to broadcast."""
     fz, fy, fx = (np.fft.fftfreq(n).astype(np.float32) for n in shape)
     return [fz[:, None, None], fy[:, None], np.abs(fx[: shape[2] // 2 + 1])]
 
 
 def _centres(count: int) -> np.ndarray:
-    """Frequencies in 1/Å of the middle of the first shells, (count,)."""
+    """Return the centre frequencies (1/Å) of the first shells, (count,)."""
     return (np.arange(count) + 0.5) * SHELL
 
 
 @dataclass(frozen=True)
 class Shells:
-    """A map and its prediction in Fourier shells of width `SHELL`.
+    """Comparison of a map and its prediction in Fourier shells of width `SHELL`.
 
     Attributes
     ----------
     correlation
-        Fourier shell correlation of the two, (n,); 1 in a shell in which either is empty.
+        Fourier shell correlation, (n,); 1 in a shell in which either map is empty.
     ratio
         Amplitude of the map over that of the prediction, (n,); 1 in such a shell.
     """
@@ -68,12 +68,12 @@ class Shells:
 
     @classmethod
     def of(cls, lr: np.ndarray, sr: np.ndarray, mask: np.ndarray | float = 1.0) -> Shells:
-        """Shells of input and prediction, (nz, ny, nx), any units, times a mask."""
+        """Compare input and prediction, (nz, ny, nx), any units, both multiplied by a mask."""
         f, g = (rfftn(np.multiply(x, mask, dtype=np.float32)) for x in (lr, sr))
         fz, fy, fx = _frequencies(lr.shape)
         count = int(0.5 / SHELL)
         cross, power_f, power_g = sums = np.zeros((3, count))
-        for z, a, b in zip(fz.ravel(), f, g, strict=True):  # plane by plane, so that no more than the transforms is held
+        for z, a, b in zip(fz.ravel(), f, g, strict=True):  # by planes, so that only the transforms are held in memory
             shell = (np.sqrt(z**2 + fy**2 + fx**2) / SHELL).astype(np.int32).ravel()
             for total, values in zip(sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2), strict=True):
                 total += np.bincount(shell, values.ravel(), count)[:count]
@@ -82,10 +82,10 @@ class Shells:
         return cls(correlation, np.sqrt(np.divide(power_f, power_g, out=np.ones(count), where=there)))
 
     def agreement(self) -> float:
-        """Resolution (Å) down to which the two agree.
+        """Return the resolution (Å) down to which input and prediction agree.
 
-        That is where their Fourier shell correlation first falls below `AGREEMENT` for two shells in a row; 2 Å, the
-        finest that the grid holds, if it never does.
+        That is where their Fourier shell correlation first falls below `AGREEMENT` in two shells in a row; 2 Å, the
+        finest resolution of the grid, if it never does.
         """
         low = self.correlation < AGREEMENT
         first = max(1, round(1 / COARSEST / SHELL))
@@ -95,10 +95,10 @@ class Shells:
         return 2.0
 
     def gain(self, follow: float, sigma: float = 0.0) -> np.ndarray:
-        """Factor for the amplitudes of the prediction, blurred by `sigma` Å, in every shell, (n,), 1 in the lowest.
+        """Return the factor for the prediction's amplitudes in every shell, (n,), with 1 in the lowest; for a blur of `sigma` Å.
 
-        `follow` is 0 where they are to stay, 1 where they are to become as the input's are between `FOLLOWED`, but for what
-        smoothing leaves out.
+        With `follow` 0 the amplitudes stay as they are; with 1 they change from shell to shell between `FOLLOWED` as
+        the input's do, apart from the smoothing.
         """
         first, last = FOLLOWED
         ratio = self.ratio * np.exp(2 * (np.pi * sigma * _centres(len(self.ratio))) ** 2)
@@ -108,7 +108,7 @@ class Shells:
 
 
 def molecule(sr: np.ndarray) -> np.ndarray | None:
-    """Where a molecule is in a prediction (nz, ny, nx) in network units: 0 to 1, float32; None if there is none."""
+    """Return a mask (0 to 1, float32) of the molecule in a prediction (nz, ny, nx) in network units; None if there is none."""
     strength = gaussian_filter(np.square(sr, dtype=np.float32), WINDOW)
     np.sqrt(np.maximum(strength, 0, out=strength), out=strength)
     if strength.max() < STANDS_OUT:
@@ -119,7 +119,7 @@ def molecule(sr: np.ndarray) -> np.ndarray | None:
 
 
 def blur_for(resolution: float, table: Sequence[Sequence[float]]) -> float:
-    """Sigma (Å) that a card's table of (resolution, sigma) pairs, by rising resolution, gives; 0 for an empty one."""
+    """Return the sigma (Å) interpolated in a card's (resolution, sigma) pairs, by rising resolution; 0 if there are none."""
     if not table:
         return 0.0
     nodes = np.array(table, float)
@@ -127,19 +127,19 @@ def blur_for(resolution: float, table: Sequence[Sequence[float]]) -> float:
 
 
 def blur(array: np.ndarray, sigma: float) -> np.ndarray:
-    """Array (nz, ny, nx) blurred by a Gaussian of `sigma` Å, float32; what lies outside of the box counts as zero."""
+    """Blur an array (nz, ny, nx) by a Gaussian of `sigma` Å, in float32; density outside of the box counts as zero."""
     return _filtered(array, sigma, None)
 
 
 def _filtered(array: np.ndarray, sigma: float, gain: np.ndarray | None) -> np.ndarray:
-    """As `blur`, and the amplitudes of every shell are multiplied by its gain; the array itself, if there is nothing to do."""
+    """Blur like `blur`, and multiply the amplitudes of every shell by its gain; with nothing to do, return `array` itself."""
     if sigma <= 0 and gain is None:
         return array
     margin = int(np.ceil(max(4 * sigma, 0 if gain is None else REACH)))
     shape = tuple(next_fast_len(n + 2 * margin, real=True) for n in array.shape)
     spectrum = rfftn(np.pad(array, [(margin, size - n - margin) for n, size in zip(array.shape, shape, strict=True)]))
     frequencies = _frequencies(shape)
-    for frequency in frequencies:  # a Gaussian is one along each axis
+    for frequency in frequencies:  # a 3D Gaussian is the product of one along each axis
         spectrum *= np.exp(-2 * (np.pi * sigma * frequency) ** 2)
     if gain is not None:
         fz, fy, fx = frequencies
@@ -150,16 +150,17 @@ def _filtered(array: np.ndarray, sigma: float, gain: np.ndarray | None) -> np.nd
 
 
 class Limited(NamedTuple):
-    """A prediction, filtered.
+    """A filtered prediction.
 
     Attributes
     ----------
     array
         (nz, ny, nx), network units.
     resolution
-        Å, that decided how it was blurred; None for an empty table.
+        Resolution in Å that decided the blur; None for an empty table.
     agreed
-        Å, down to which input and prediction of the molecule agree; None if nobody had to know, or there is no molecule.
+        Resolution in Å down to which input and prediction of the molecule agree; None if it was not needed, or there is
+        no molecule.
     """
 
     array: np.ndarray
@@ -171,24 +172,25 @@ def limit(
     lr: np.ndarray, sr: np.ndarray, table: Sequence[Sequence[float]], follow: float = 0.0, resolution: float | None = None,
     finest: float = 0.0, tell: Callable[[], None] = lambda: None,
 ) -> Limited:
-    """Blur a prediction by a card's table, and let its molecule's low frequencies follow the input's as the card asks.
+    """Blur a prediction by a card's table, and let its molecule's low frequencies follow the input's as far as the card says.
 
-    Around the molecule, where there is nothing to be sharp, it is blurred as for the coarsest map.
+    Around the molecule, where nothing can be sharp, it is blurred as for the coarsest map.
 
     Parameters
     ----------
     lr, sr
         Input and prediction in network units, (nz, ny, nx).
     table
-        (resolution, sigma) pairs, Å, as for `blur_for`; an empty one blurs nothing.
+        (resolution, sigma) pairs, Å, as for `blur_for`; an empty table blurs nothing.
     follow
         As for `Shells.gain`.
     resolution
-        Of the input, Å; found by `Shells.agreement` of the molecule if it is not given, `COARSEST` if there is none.
+        Resolution of the input, Å. By default `Shells.agreement` of the molecule, or `COARSEST` if there is none.
     finest
-        Resolution, Å, beyond which the input cannot tell anything, though it may seem to agree: twice its own voxel size.
+        Resolution of the input's voxels, Å (twice their size): finer agreement is not counted.
     tell
-        Called between the steps, each of which takes seconds for a large map; what it raises ends the work.
+        Called between the steps, each of which takes seconds for a large map; an exception that it raises ends the
+        work.
     """
     if not table and not follow:
         return Limited(sr, None, None)

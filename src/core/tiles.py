@@ -1,7 +1,7 @@
-"""Cutting a map into overlapping tiles, and blending what is predicted for them into one map.
+"""Cutting of a map into overlapping tiles, and blending of the predictions for them into one map.
 
-Blending weights are products of one window an axis, and the windows of each axis are made to sum to 1 at every voxel of the map:
-so no map of summed weights is kept, and tiles that are left out blend to zero at their edges.
+A blending weight is the product of one window per axis, and the windows of each axis sum to 1 at every voxel of the
+map. So no map of summed weights is needed, and skipped tiles blend to zero at their edges.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-EMPTY = 0.02  # network units (1 is strong density): values within this of zero are no density
-NOISE_LIMIT = 0.15  # network units; whatever the noise, a mean density above this is never left out
-NOISE_DEVIATIONS = 5  # above zero, where density begins in a box that noise fills
-NOISE_WINDOW = 5  # voxels over which density is averaged before it is told from noise
-GRANULE = 8  # voxels; tiles that are multiples of this waste nothing in networks that halve their grid
+EMPTY = 0.02  # network units (1 is strong density); values this close to zero are not density
+NOISE_LIMIT = 0.15  # network units; a mean density above this is never skipped, whatever the noise
+NOISE_DEVIATIONS = 5  # standard deviations of the noise that fills a box, above which there is density
+NOISE_WINDOW = 5  # voxels over which density is averaged to tell it from noise
+GRANULE = 8  # voxels; tile sizes that are multiples of this need no padding in networks that halve their grid
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,10 @@ class Tiling:
     stride : int
         Distance between neighbouring tiles.
     margin : int
-        Width of the shell of a tile that is context only: its prediction is not used, for a network sees too little there.
+        Width of the outer shell of a tile that is context only: the network sees too little there for its prediction to
+        be used.
     window : {"taper", "mean"}
-        Weights inside the margin: falling smoothly over the overlap of neighbours, or all the same.
+        Weights inside the margin: falling smoothly over the overlap with neighbours, or constant.
     """
 
     size: int
@@ -41,7 +42,7 @@ class Tiling:
     window: str = "taper"
 
     def __post_init__(self) -> None:
-        """Refuse tiles that would leave gaps."""
+        """Raise ValueError for an unknown window, and for tiles that would leave gaps."""
         if self.window not in ("taper", "mean"):
             raise ValueError(f"a window is 'taper' or 'mean', not {self.window!r}")
         if self.size < 1 or self.margin < 0 or not 1 <= self.stride <= self.core:
@@ -58,9 +59,10 @@ PRESETS = ("normal", "fast", "paper")
 
 
 def tiling_for(tiling: str | Tiling, size: int, margin: int) -> Tiling:
-    """Tiling of a preset's name for a network that asks for tiles of `size` voxels with `margin`; a Tiling is kept.
+    """Return the tiling of a preset for a network that prefers tiles of `size` voxels with `margin`; return a Tiling unchanged.
 
-    "normal" uses the network's own margin, "fast" half of it; cores overlap by 8 voxels, or a quarter of a small one.
+    "normal" uses the network's own margin, "fast" half of it; cores overlap by 8 voxels, or by a quarter of a small
+    core. "paper" is `PAPER` for any network.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def tiling_for(tiling: str | Tiling, size: int, margin: int) -> Tiling:
 
 @dataclass(frozen=True)
 class Plan:
-    """Tiles of one map: for each axis (zyx) the edge, the first voxels (may be negative), and the windows (n, edge)."""
+    """Tiles of one map, for each axis (zyx): their edge, their first voxels (may be negative) and their windows (n, edge)."""
 
     size: tuple[int, int, int]
     starts: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -93,14 +95,14 @@ class Plan:
         return nz, ny, nx
 
     def __len__(self) -> int:
-        """Count the tiles."""
+        """Return the number of tiles."""
         return int(np.prod(self.counts))
 
 
 def plan(shape: tuple[int, int, int], tiling: Tiling) -> Plan:
-    """Tiles that cover a map of `shape` (zyx) to its last voxel, borders outside of every tile's margin.
+    """Return tiles that cover a map of `shape` (zyx) completely; at its borders, the tiles' margins lie outside of the map.
 
-    Tapered tiles are shrunk, in steps of 8 voxels, as far as the same number of them still covers the map.
+    Tapered tiles are shrunk, if possible in steps of 8 voxels, as far as the same number of them still covers the map.
     """
     axes = [_plan_axis(n, tiling) for n in shape]
     size, starts, windows = zip(*axes, strict=True)
@@ -108,7 +110,7 @@ def plan(shape: tuple[int, int, int], tiling: Tiling) -> Plan:
 
 
 def _plan_axis(length: int, tiling: Tiling) -> tuple[int, np.ndarray, np.ndarray]:
-    """Edge, starts (n,) and windows (n, edge) of the tiles of one axis."""
+    """Return edge, starts (n,) and windows (n, edge) of the tiles along one axis."""
     overlap = tiling.core - tiling.stride
     count = max(1, -(-(length - overlap) // tiling.stride))
     if tiling.window == "taper":
@@ -134,11 +136,12 @@ def _plan_axis(length: int, tiling: Tiling) -> tuple[int, np.ndarray, np.ndarray
 
 
 def occupied(array: np.ndarray, tiles: Plan) -> np.ndarray:
-    """Which tiles (bool, one an axis count) hold any density, margins included, in an array in network units.
+    """Return which tiles (bool, with the shape of `Plan.counts`) hold any density, for an array in network units.
 
-    Since the whole tile counts, a tile is left out only if there is nothing within the margin of all that it would predict.
-    In a masked map any value but zero is density. Where solvent noise fills the box, density is what stands out of the noise
-    after averaging over 5³ voxels, which shows weak domains that single voxels do not.
+    Margins count, so a tile is skipped only if no density lies within the width of the margin from any voxel that it
+    would predict. In a masked map, density is any value farther than `EMPTY` from zero. If solvent noise fills the box,
+    density is what stands out of the noise after averaging over 5³ voxels, which shows weak domains that single voxels
+    do not.
     """
     hit = _density(array)
     for axis, starts in enumerate(tiles.starts):
@@ -148,27 +151,27 @@ def occupied(array: np.ndarray, tiles: Plan) -> np.ndarray:
 
 
 def _density(array: np.ndarray) -> np.ndarray:
-    """Where (bool) there is density in an array in network units."""
-    if _deviation(array) > EMPTY and min(array.shape) > 2 * NOISE_WINDOW:  # in a smaller map all is border
+    """Return where (bool) an array in network units holds density."""
+    if _deviation(array) > EMPTY and min(array.shape) > 2 * NOISE_WINDOW:  # a smaller map is all border
         array = ndimage.uniform_filter(array, NOISE_WINDOW, mode="constant")
     level = min(max(EMPTY, NOISE_DEVIATIONS * _deviation(array)), NOISE_LIMIT)
     return (array > level) | (array < -level)
 
 
 def _deviation(array: np.ndarray) -> float:
-    """Standard deviation of solvent noise, from the median distance to zero of a sample: zero in a masked map."""
-    return float(np.median(np.abs(array[::2, ::2, ::2]))) / 0.6745  # that of Gaussian noise, in standard deviations
+    """Return the standard deviation of solvent noise, from the median distance to zero in a sample; zero in a masked map."""
+    return float(np.median(np.abs(array[::2, ::2, ::2]))) / 0.6745  # median distance from zero of standard Gaussian noise
 
 
 def noisy(array: np.ndarray) -> bool:
-    """Whether solvent noise fills the box of an array in network units: nobody masked the map."""
+    """Return whether solvent noise fills the box of an array in network units, that is, whether the map is not masked."""
     return _deviation(array) > EMPTY
 
 
 def cut(array: np.ndarray, tiles: Plan, index: Sequence[int] | np.ndarray, mirror: bool = False) -> np.ndarray:
-    """Tile `index` of an array, float32; what lies outside of the array is zero, or its mirror image if `mirror` is true.
+    """Return tile `index` of an array, float32; outside of the array it is zero or, if `mirror` is true, the mirror image.
 
-    Noise that ends at the border of a box looks like a masked molecule; noise that goes on looks like noise.
+    `mirror` is for noisy maps: noise that ends at the border of a box would look like a masked molecule.
     """
     if mirror:
         axes = (_mirrored(int(starts[n]), size, length) for length, size, starts, n in
@@ -181,13 +184,13 @@ def cut(array: np.ndarray, tiles: Plan, index: Sequence[int] | np.ndarray, mirro
 
 
 def _mirrored(start: int, size: int, length: int) -> np.ndarray:
-    """Indices (size,) from `start` on into an axis of `length`, reflected at both of its ends."""
+    """Return indices (size,) that begin at `start` on an axis of `length` and are reflected at both of its ends."""
     index = np.arange(start, start + size) % max(2 * length - 2, 1)
     return np.where(index < length, index, 2 * length - 2 - index)
 
 
 def blend(out: np.ndarray, tile: np.ndarray, tiles: Plan, index: Sequence[int] | np.ndarray) -> None:
-    """Add the prediction for tile `index`, weighted, to `out` (in place)."""
+    """Add the weighted prediction for tile `index` to `out`, in place."""
     there, here = _overlap(out.shape, tiles, index)
     wz, wy, wx = (window[n][part] for window, n, part in zip(tiles.windows, index, here, strict=True))
     out[there] += tile[here] * (wz[:, None, None] * wy[:, None] * wx)
@@ -196,7 +199,7 @@ def blend(out: np.ndarray, tile: np.ndarray, tiles: Plan, index: Sequence[int] |
 def _overlap(
     shape: tuple[int, ...], tiles: Plan, index: Sequence[int] | np.ndarray
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where tile `index` meets an array of `shape`: slices of the array, and of the tile."""
+    """Return where tile `index` meets an array of `shape`, as slices of the array and of the tile."""
     there, here = [], []
     for length, size, starts, n in zip(shape, tiles.size, tiles.starts, index, strict=True):
         start = int(starts[n])
