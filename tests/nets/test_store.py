@@ -139,9 +139,18 @@ def test_a_pickle_is_refused(tmp_path):
         store.load(str(path))
 
 
+@pytest.mark.parametrize("content", [bytes(64), 64 * b"\xff", b"# Model card\n" * 9])
+def test_any_other_file_is_refused(tmp_path, content):
+    """Also one that begins with a number too large for a header, or for a computer."""
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(store.WeightsError, match="not a SuperEM weights file"):
+        store.load(str(path))
+
+
 def test_a_missing_model_names_the_ones_there_are():
     """A misspelt name is answered with the list."""
-    with pytest.raises(store.WeightsError, match="bundled models are: "):
+    with pytest.raises(store.WeightsError, match=f"bundled models are: .*{store.DEFAULT}"):
         store.load("no-such-model")
 
 
