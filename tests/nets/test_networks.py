@@ -1,4 +1,4 @@
-"""The networks are what the paper, or their own page, says they are."""
+"""Tests that the networks are built as the paper, or their own docstrings, describe."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from superem import nets
 
 
 def test_generator_has_the_papers_layers():
-    """A kernel-3 convolution to 32 channels, 15 blocks of two, and a last convolution of kernel 3 from 32 channels."""
+    """A kernel-3 convolution to 32 channels, 15 blocks of two convolutions, and a last kernel-3 convolution from 32 channels."""
     network = nets.build("generator")
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv3d)]
     assert len(convolutions) == 2 + 2 * 15
@@ -21,7 +21,7 @@ def test_generator_has_the_papers_layers():
 
 
 def test_generator_gives_densities_between_zero_and_one_of_the_same_size():
-    """Whatever comes in, one density per voxel in 0...1 comes out."""
+    """For any input, the output has one density per voxel, in 0...1."""
     network = nets.build("generator", blocks=2).eval()
     x = 50 * torch.randn(2, 1, 25, 19, 7)
     y = network(x)
@@ -30,7 +30,7 @@ def test_generator_gives_densities_between_zero_and_one_of_the_same_size():
 
 
 def test_a_new_block_of_the_generator_is_the_identity():
-    """A trained generator can be deepened without a change of what it does."""
+    """A trained generator can be deepened without changing its output."""
     torch.manual_seed(0)
     shallow = nets.build("generator", blocks=1).eval()
     deep = nets.build("generator", blocks=3).eval()
@@ -40,7 +40,7 @@ def test_a_new_block_of_the_generator_is_the_identity():
 
 
 def test_discriminator_has_the_papers_layers_and_two_logits():
-    """Ten convolutions, 32 channels first, doubled every two; 16 groups, dropout 0.25, generated against real."""
+    """Ten convolutions, from 32 channels and doubled every two; 16 groups, dropout 0.25, two logits (generated, real)."""
     network = nets.build("discriminator")
     convolutions = [m for m in network.layers if isinstance(m, nn.Conv3d)]
     assert [c.out_channels for c in convolutions] == [32, 32, 64, 64, 128, 128, 256, 256, 512, 512]
@@ -50,14 +50,14 @@ def test_discriminator_has_the_papers_layers_and_two_logits():
 
 
 def test_unet_starts_as_the_identity():
-    """An untrained U-Net returns its input: every step of training is an improvement on it."""
+    """An untrained U-Net returns its input, so that training starts from there."""
     x = torch.randn(2, 1, 24, 16, 32)
     torch.testing.assert_close(nets.build("unet")(x), x)
 
 
 @pytest.fixture(params=[True, False], ids=["normalised", "plain"])
 def unet(request):
-    """A small U-Net whose answer is not the identity."""
+    """A small U-Net that is not the identity."""
     torch.manual_seed(1)
     network = nets.build("unet", widths=(16, 16), depths=(1, 1), norm=request.param).eval()
     for parameter in network.parameters():
@@ -67,12 +67,12 @@ def unet(request):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 9, 30), (25, 25, 25), (17, 8, 3)])
 def test_unet_takes_any_size(unet, shape):
-    """Sizes that do not halve evenly are padded inside, and cropped again."""
+    """Sizes that cannot be halved evenly are padded inside the network, and cropped again."""
     assert unet(torch.rand(1, 1, *shape)).shape == (1, 1, *shape)
 
 
 def test_unet_values_do_not_depend_on_far_density(unet):
-    """Nothing is normalised over the tile: what is at one end of a tile leaves the other end as it was."""
+    """There is no normalisation over the tile: changing one end of a tile leaves the other end as it was."""
     x = torch.rand(1, 1, 16, 16, 64)
     changed = x.clone()
     changed[..., -4:] = 0
@@ -80,7 +80,7 @@ def test_unet_values_do_not_depend_on_far_density(unet):
 
 
 def test_unknown_architectures_and_options_are_refused():
-    """One sentence that names what there is."""
+    """The error is one sentence, and names the known architectures."""
     with pytest.raises(ValueError, match="generator, unet"):
         nets.build("resnet")
     with pytest.raises(ValueError, match="cannot be built"):
@@ -88,13 +88,13 @@ def test_unknown_architectures_and_options_are_refused():
 
 
 def test_growing_is_the_transposed_convolution():
-    """As PyTorch computes it, where it can."""
+    """The result equals that of PyTorch's own transposed convolution."""
     grow, x = unet_module.Grow(5, 3), torch.randn(2, 5, 3, 4, 6)
     torch.testing.assert_close(grow(x), nn.functional.conv_transpose3d(x, grow.weight, grow.bias, stride=2))
 
 
 def test_channels_are_normalised_in_the_type_they_come_in():
-    """Mean 0 and deviation 1 over the channels of each voxel, in two bytes within autocast and in four without it."""
+    """The channels of each voxel get mean 0 and standard deviation 1, in bfloat16 within autocast and in float32 without it."""
     x = 3 + 5 * torch.randn(1, 64, 4, 4, 4)
     norm = unet_module.ChannelNorm()
     assert norm(x).dtype == torch.float32

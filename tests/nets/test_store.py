@@ -1,4 +1,4 @@
-"""Weights files rebuild the network they were made from, and damaged ones are refused in one sentence."""
+"""Tests that weights files rebuild the network they were made from, and that damaged files are refused in one sentence."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ def weights(tmp_path, card):
 
 
 def test_others_may_read_a_weights_file(weights):
-    """As any file that one writes: a group shares its weights."""
+    """The file has the usual permissions, so that a group can share it."""
     path, _ = weights
     plain = path.with_name("plain")
     plain.touch()
@@ -44,7 +44,7 @@ def test_others_may_read_a_weights_file(weights):
 
 
 def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(weights, card, monkeypatch):
-    """A card is made anew in the only file of its weights, which a full disk must not cost."""
+    """Rewriting the card of the only copy of some weights must not lose them if the disk is full."""
     path, network = weights
     before, write = path.read_bytes(), Path.write_bytes
 
@@ -60,7 +60,7 @@ def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(weights, card, mo
 
 
 def test_a_file_rebuilds_its_network(weights, card):
-    """Same card, same answers up to the rounding of float16, float32 in use, dropout off."""
+    """The card is the same, outputs agree to the rounding of float16, parameters are float32, and dropout is off."""
     path, network = weights
     model = store.load(str(path))
     assert model.card == card and len(model.sha256) == 64
@@ -75,7 +75,7 @@ def test_the_card_is_read_without_the_weights(weights, card):
 
 
 def test_the_list_of_models_needs_no_torch():
-    """Which takes seconds to load."""
+    """Loading torch would take seconds."""
     code = "import sys; from superem.cli import main; main(['--list-models']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert store.DEFAULT in done.stdout and done.stdout.splitlines()[-1] == "False"
@@ -98,7 +98,7 @@ def test_a_card_that_cannot_be_followed_is_refused(tmp_path, weights, card, chan
 
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.99])
 def test_a_file_cut_short_is_refused(weights, keep):
-    """However much of it is left."""
+    """A truncated file is refused, however much of it is left."""
     path = weights[0]
     content = path.read_bytes()
     path.write_bytes(content[: keep if keep == 0 or keep >= 1 else int(keep * len(content))])
@@ -108,7 +108,7 @@ def test_a_file_cut_short_is_refused(weights, keep):
 
 @pytest.mark.parametrize("options", [{"widths": [16, 16]}, {"norm": True, "depth": 3}, [8]])
 def test_weights_of_another_architecture_are_refused(weights, options):
-    """The sentence names the architecture."""
+    """The error names the architecture."""
     path = weights[0]
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
@@ -123,7 +123,7 @@ def test_weights_of_another_architecture_are_refused(weights, options):
 
 
 def test_a_discriminator_is_refused(tmp_path):
-    """It is a network of ours, but makes no map."""
+    """A discriminator is one of our networks, but makes no map."""
     path = tmp_path / "critic.safetensors"
     options = {"channels": 16}
     store.save(path, nets.build("discriminator", **options), store.Card("critic", "discriminator", options, 32, 4, "robust"))
@@ -132,7 +132,7 @@ def test_a_discriminator_is_refused(tmp_path):
 
 
 def test_a_pickle_is_refused(tmp_path):
-    """PyTorch's own files can run code, so they are never opened."""
+    """PyTorch's own files are pickles, which can run code, so they are never opened."""
     path = tmp_path / "weights.pt"
     torch.save({"a": torch.zeros(3)}, path)
     with pytest.raises(store.WeightsError, match="not a SuperEM weights file"):
@@ -149,13 +149,13 @@ def test_any_other_file_is_refused(tmp_path, content):
 
 
 def test_a_missing_model_names_the_ones_there_are():
-    """A misspelt name is answered with the list."""
+    """A misspelt name is answered with the list of models."""
     with pytest.raises(store.WeightsError, match=f"bundled models are: .*{store.DEFAULT}"):
         store.load("no-such-model")
 
 
 def test_every_bundled_model_loads_and_is_small():
-    """What ships can be used: the default is there, and no file is over 10 MB."""
+    """The default model is bundled, every bundled model loads, and no file is over 10 MB."""
     cards = store.bundled()
     assert cards and cards[0].name == store.DEFAULT
     for card in cards:

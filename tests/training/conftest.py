@@ -1,4 +1,4 @@
-"""A small made-up molecule, and made-up maps with their evaluation: no test needs data that is not in the repository."""
+"""Fixtures: a small made-up molecule, and made-up maps with their evaluation, so that no test needs external data."""
 
 import csv
 import gzip
@@ -22,7 +22,7 @@ TRAINING = {"steps": 1000, "hours": 0.5, "tile_edge": 40, "batch": 20, "device":
 
 @pytest.fixture(scope="session")
 def atoms():
-    """A random walk of 900 atoms, confined to a ball of some 17 Å, in three chains, with B-factors."""
+    """A random walk of 900 atoms in three chains, within 17 Å of its start, with B-factors."""
     rng = np.random.default_rng(5)
     xyz = [np.zeros(3)]
     while len(xyz) < 900:
@@ -48,7 +48,7 @@ def filled_pool(tmp_path, atoms):
 
 @pytest.fixture(scope="session")
 def case():
-    """Residues along x in a box: the rod's map at 4 Å, its atoms and reference."""
+    """A map at 4 Å of a rod of residues along x, with its atoms and reference."""
     rng = np.random.default_rng(2)
     along = np.repeat(np.linspace(12, 48, 25), 6)
     xyz = np.stack([along, np.full(150, 18.0), np.full(150, 18.0)], axis=1) + rng.uniform(-4, 4, (150, 3)) * [0.3, 1, 1]
@@ -59,7 +59,7 @@ def case():
 
 
 def model_file(xyz: np.ndarray) -> str:
-    """Atoms of alanine, six a residue, as mmCIF."""
+    """Return atoms as mmCIF text: alanines of six atoms each."""
     structure, chain = gemmi.Structure(), gemmi.Chain("A")
     for n, place in enumerate(xyz):
         if n % 6 == 0:
@@ -80,7 +80,7 @@ def model_file(xyz: np.ndarray) -> str:
 
 @pytest.fixture(scope="session")
 def make_network():
-    """Return what makes a small U-Net that does something, by so much noise on its weights, and its options."""
+    """Return a function that makes a small U-Net, with random noise of a given strength added to its weights, and its options."""
 
     def make(seed, strength):
         torch.manual_seed(seed)
@@ -96,7 +96,7 @@ def make_network():
 
 @pytest.fixture(scope="session")
 def evaluated(make_network, tmp_path_factory):
-    """Two small maps with models under names of validation maps, weights, and their evaluation by the real command."""
+    """A folder with two small maps and models (named as validation maps), weights, and their evaluation by the real command."""
     root = tmp_path_factory.mktemp("evaluated")
     rng = np.random.default_rng(2)
     with open(root / "pairs.csv", "w", newline="") as file:

@@ -1,4 +1,4 @@
-"""What our networks are compared with."""
+"""Tests of the baselines that our networks are compared with."""
 
 import sys
 
@@ -12,7 +12,7 @@ from training.metrics.grid import spatial_frequency
 
 
 def test_sharpening_levels_amplitudes_but_never_blurs():
-    """A map blurred by B = 150 is sharpened by as much more; a flat one is left alone."""
+    """A map blurred by B = 150 Å² is sharpened by as much; one that needs no sharpening is not changed."""
     rng = np.random.default_rng(1)
     shape = (64, 64, 64)
     s = spatial_frequency(shape, (1.0, 1.0, 1.0))
@@ -30,13 +30,13 @@ def test_sharpening_levels_amplitudes_but_never_blurs():
 
 
 def test_a_folder_without_the_released_generator_is_refused(tmp_path):
-    """The message says what is missing."""
+    """The error says what is missing."""
     with pytest.raises(FileNotFoundError, match="no checkout of the released generator"):
         baselines.ReleasedGenerator(tmp_path)
 
 
 def test_released_generator_tiles_average_to_the_prediction(tmp_path):
-    """A stand-in that returns its input gives the map above its contour back, and leaves no module behind."""
+    """With a stand-in that returns its input, the result is the map above its contour level; no imported module remains."""
     (tmp_path / "utils.py").write_text("")
     (tmp_path / "model.py").write_text(
         "import torch, utils\nclass Generator(torch.nn.Module):\n    def __init__(self, *a):\n        super().__init__()\n"

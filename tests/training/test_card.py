@@ -1,4 +1,4 @@
-"""The model card, the README's table and the picture of failures, from an evaluation that is made up."""
+"""Tests of the model card, the README's table and the figure of failures, from a made-up evaluation."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from training.predictions import Predictor
 
 
 def write(evaluated, tmp_path, *more):
-    """Run the command; returns the card."""
+    """Run the command; return the card's text."""
     out = tmp_path / "small.md"
     card.main(["--evaluation", str(evaluated / "evaluation.json"), "--weights", str(evaluated / "small.safetensors"),
                "--out", str(out), "--cache", str(evaluated / "cache"), *more])
@@ -27,7 +27,7 @@ def write(evaluated, tmp_path, *more):
 
 
 def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(evaluated, tmp_path):
-    """Means, bars, controls and training are those of the files; no placeholder is left."""
+    """Means, bars, controls and training are those of the files, and no placeholder is left."""
     text = write(evaluated, tmp_path)
     outcome = json.loads((evaluated / "evaluation.json").read_text())
     for name in ("6spe_r", "QR_3los_A"):
@@ -47,7 +47,7 @@ def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(evaluated, 
 
 
 def test_a_card_of_other_data_says_so(evaluated, tmp_path):
-    """What was trained on is what the weights file says; proteins are the evaluation's, whatever this project's lists hold."""
+    """The training data are those named in the weights file, and the proteins are the evaluation's, not this project's."""
     model = store.load(str(evaluated / "small.safetensors"))
     training = {**model.card.training, "data": "twelve maps of our ribosomes"}
     store.save(tmp_path / "ours.safetensors", model.network, store.Card(**{**model.card.__dict__, "training": training}))
@@ -73,7 +73,7 @@ def test_maps_of_one_protein_and_of_one_reconstruction_are_named():
 
 
 def test_an_evaluation_without_proteins_is_refused(evaluated, tmp_path):
-    """As one that was made before they were kept."""
+    """Older evaluations did not record proteins."""
     outcome = json.loads((evaluated / "evaluation.json").read_text())
     del outcome["groups"]
     (tmp_path / "old.json").write_text(json.dumps(outcome))
@@ -82,13 +82,13 @@ def test_an_evaluation_without_proteins_is_refused(evaluated, tmp_path):
 
 
 def test_cubes_are_compared_with_the_inputs(evaluated):
-    """Shares improved are there for what was made of the input, and none of its own cubes is better than itself."""
+    """Every method has a share of cubes that improved over the input's; it is 0 for the input itself."""
     for methods in json.loads((evaluated / "evaluation.json").read_text())["maps"].values():
         assert methods["input"]["improved"] == 0 and 0 <= methods["small"]["improved"] <= 1
 
 
 def test_controls_are_judged_at_the_level_of_the_result(evaluated):
-    """Not at that of the input."""
+    """The level is matched on the result, not on the input."""
     cache, outcome = Cache(evaluated / "cache"), json.loads((evaluated / "evaluation.json").read_text())
     predictor = Predictor(store.load(str(evaluated / "small.safetensors")), cache)
     for name, result in failures.results(failures.read_cases(evaluated), predictor, cache).items():
@@ -98,7 +98,7 @@ def test_controls_are_judged_at_the_level_of_the_result(evaluated):
 
 
 def test_figures_are_written_into_the_weights_that_they_are_of(evaluated, tmp_path, monkeypatch):
-    """And into no others."""
+    """Figures are written to the card of the weights that were evaluated, and refused for others."""
     weights = tmp_path / "small.safetensors"
     weights.write_bytes((evaluated / "small.safetensors").read_bytes())
     outcome = json.loads((evaluated / "evaluation.json").read_text())
@@ -116,7 +116,7 @@ def test_figures_are_written_into_the_weights_that_they_are_of(evaluated, tmp_pa
 
 
 def test_the_card_says_where_to_believe_a_result(evaluated, tmp_path, capsys):
-    """A row a map, by the curve of the other one; the curve of both is printed for the weights file."""
+    """Each map's row uses the curve of the other map; the curve of both is printed, for the weights file."""
     reliability.main(["--data", str(evaluated), "--weights", str(evaluated / "small.safetensors"),
                       "--cache", str(evaluated / "cache"),
                       "--markdown", str(tmp_path / "reliability.md")])
@@ -133,7 +133,7 @@ def test_the_card_says_where_to_believe_a_result(evaluated, tmp_path, capsys):
 
 
 def test_bars_are_counted_and_the_missed_ones_named(evaluated):
-    """As the table has them."""
+    """The counts and names are those of the table of bars."""
     outcome = json.loads((evaluated / "evaluation.json").read_text())
     judged = bars(outcome, "small")
     found = card.verdict(outcome, "small")
@@ -143,7 +143,7 @@ def test_bars_are_counted_and_the_missed_ones_named(evaluated):
 
 
 def test_maps_that_got_worse_are_named(evaluated, tmp_path):
-    """Every figure that fell, and none that rose."""
+    """Every figure that became worse is named, and none that became better."""
     outcome = json.loads((evaluated / "evaluation.json").read_text())
     outcome["maps"]["6spe_r"]["small"] |= {"q": outcome["maps"]["6spe_r"]["input"]["q"] - 0.1}
     for key in ("cc_mask", "cc_box", "cube_mean", "q"):
@@ -156,11 +156,11 @@ def test_maps_that_got_worse_are_named(evaluated, tmp_path):
 
 
 def test_compute_is_a_share_of_the_papers(evaluated):
-    """Steps times batch times the tile's volume, over 100 epochs of 201,552 cubes of 25³; unknown if a number is missing."""
+    """It is steps times batch times tile volume, over 100 epochs of 201,552 cubes of 25³; unknown if a number is missing."""
     training = store.load(str(evaluated / "small.safetensors")).card.training
     share = 1000 * 20 * 40**3 / (100 * 201_552 * 25**3)
     assert f"{100 * share:.2g} % of the paper's 100 epochs" in card.compute(training)
-    # sittings may have had other tiles: where voxels were counted, the count holds
+    # tile sizes may differ between sessions, so a count of voxels is preferred if there is one
     counted = card.compute(training | {"voxels": 3_000_000_000})
     assert counted.startswith("1,000 steps on 3 billion voxels, 0.95 % of the paper's 100 epochs")
     assert "does not record" in card.compute({key: training[key] for key in ("steps", "tile_edge")})
@@ -169,7 +169,7 @@ def test_compute_is_a_share_of_the_papers(evaluated):
 
 
 def test_other_weights_are_refused(evaluated, tmp_path):
-    """A card with another blur, other orientations, or other numbers, is not what was evaluated; another summary is."""
+    """Another blur, other orientations or other weights are not what was evaluated; another summary does not matter."""
     model = store.load(str(evaluated / "small.safetensors"))
 
     def saved(**changes):
@@ -190,7 +190,7 @@ def test_other_weights_are_refused(evaluated, tmp_path):
 
 
 def test_only_the_readmes_table_changes(evaluated, tmp_path):
-    """What stands before and after stays; a second run changes nothing; a README without the lines is refused."""
+    """The text around the table stays; a second run changes nothing; a README without the markers is refused."""
     readme = tmp_path / "README.md"
     readme.write_text(f"# A\n\n{card.BEGIN}\nthe table before\n{card.END}\n\n## B\n")
     write(evaluated, tmp_path, "--readme", str(readme))
@@ -205,8 +205,8 @@ def test_only_the_readmes_table_changes(evaluated, tmp_path):
 
 
 def test_failures_are_found_and_drawn(evaluated, tmp_path, monkeypatch):
-    """A picture with a row each, and captions with the evaluation's figures, which the card takes up."""
-    monkeypatch.chdir(tmp_path)  # what is not named is written to build, and nowhere else
+    """The figure is drawn, and the captions hold the evaluation's figures and are included in the card."""
+    monkeypatch.chdir(tmp_path)  # by default, files are written to build and nowhere else
     failures.main(["--data", str(evaluated), "--weights", str(evaluated / "small.safetensors"), "--evaluation",
                    str(evaluated / "evaluation.json"), "--cache", str(evaluated / "cache")])
     picture, captions = tmp_path / "build/failures.png", tmp_path / "build/failures.md"
@@ -223,7 +223,7 @@ def test_failures_are_found_and_drawn(evaluated, tmp_path, monkeypatch):
 
 
 def test_the_worst_cases_are_chosen():
-    """The least gain, not the least score; and the control that passes most."""
+    """The map with the least gain is chosen, not that with the lowest score; and the control that passes most."""
     outcome = {"maps": {"a": {"input": {"q": 0.2}, "unet": {"q": 0.4}}, "b": {"input": {"q": 0.6}, "unet": {"q": 0.7}}},
                "controls": {"a": {"unet": {"noise": 0.1, "noise_input": 0.5}}, "b": {"unet": {"noise": 0.2, "noise_input": 0.3}}}}
     assert failures.least_gain(outcome, "unet") == "b"
@@ -231,7 +231,7 @@ def test_the_worst_cases_are_chosen():
 
 
 def test_invented_density_is_found_away_from_atoms(evaluated):
-    """A blob that the result alone has, 8 Å from the model; one on the model does not count."""
+    """A blob far from the model that only the result has is found; a stronger one on an atom does not count."""
     case = failures.read_cases(evaluated)[0]
     reference = Reference.prepare(case.atoms, case.density, 4.0)
     array = case.density.array.copy()
@@ -247,7 +247,7 @@ def test_invented_density_is_found_away_from_atoms(evaluated):
 
 
 def test_an_evaluation_without_controls_is_refused(evaluated, tmp_path):
-    """The picture needs them."""
+    """The figure needs controls."""
     outcome = json.loads((evaluated / "evaluation.json").read_text())
     path = tmp_path / "none.json"
     path.write_text(json.dumps(outcome | {"controls": {}}))

@@ -1,4 +1,4 @@
-"""Maps that controls are run on, made of the map of a rod."""
+"""Tests of the maps for the negative controls, made from the map of a rod."""
 
 from dataclasses import replace
 
@@ -21,16 +21,16 @@ from training.metrics.grid import distance_to_atoms, spatial_frequency
 
 
 def radial_power(array):
-    """Power in broad shells."""
+    """Return the power in broad shells."""
     shell = (spatial_frequency(array.shape, (1.0, 1.0, 1.0)) / 0.04).astype(int).ravel()
     return np.bincount(shell, (np.abs(np.fft.rfftn(array)) ** 2).ravel())[1:6]
 
 
 def test_randomised_phases_keep_amplitudes_and_nothing_of_the_shape(case):
-    """Same deviation and radial power round the solvent whatever the seed, no correlation, and the same from the same seed."""
+    """The mean is the solvent level for all seeds; deviation and radial power stay; nothing correlates; a seed repeats a map."""
     density = case[0]
     noise = randomised_phases(density, np.random.default_rng(7))
-    for seed in range(4):  # the phase of a mean is a sign, which must not decide how much lies above a level
+    for seed in range(4):  # the mean's random sign must not shift the map
         array = randomised_phases(density, np.random.default_rng(seed)).array
         assert array.mean() == pytest.approx(np.median(density.array), abs=1e-5)
     assert noise.array.std() == pytest.approx(density.array.std(), rel=0.02)
@@ -40,7 +40,7 @@ def test_randomised_phases_keep_amplitudes_and_nothing_of_the_shape(case):
 
 
 def test_shaped_noise_is_as_strong_as_the_maps_own(case):
-    """Noise of a known deviation, added to a model's map, is found again; a map without any gives hardly any."""
+    """Noise of known strength, added to a model's map, is recovered; a map without noise gives hardly any."""
     density, _, reference = case
     rng = np.random.default_rng(4)
     strength = 0.5 * density.array[reference.inside].std()
@@ -48,20 +48,20 @@ def test_shaped_noise_is_as_strong_as_the_maps_own(case):
     found = shaped_noise(noisy, reference, rng).array
     assert found.std() == pytest.approx(strength, rel=0.3)
     coarse = np.abs(np.fft.rfftn(found))[(s := spatial_frequency(found.shape, density.step)) < 1 / 20]
-    assert coarse[1:].max() < 1e-6 * np.abs(np.fft.rfftn(found))[s > 1 / 20].mean()  # bulk solvent rules there
+    assert coarse[1:].max() < 1e-6 * np.abs(np.fft.rfftn(found))[s > 1 / 20].mean()  # where bulk solvent dominates
     assert abs(np.corrcoef(found.ravel(), density.array.ravel())[0, 1]) < 0.1
     assert shaped_noise(density, reference, rng).array.std() < 0.5 * strength
 
 
 def test_shaped_noise_takes_a_wrong_model_for_noise_only_without_the_resolution(case):
-    """Noise of a known deviation is found again, though half of the model's atoms are out of place."""
+    """With the resolution, noise of known strength is recovered although half of the model's atoms are misplaced."""
     density, atoms, _ = case
     rng = np.random.default_rng(4)
     moved = atoms.xyz + np.where(np.arange(150) % 2, 1.5, 0)[:, None] * rng.standard_normal((150, 3))
     wrong = Reference.prepare(replace(atoms, xyz=moved), density, 4.0)
     s = spatial_frequency(density.shape, density.step)
     signal = np.fft.rfftn(density.array) * np.exp(-150 / 4 * s**2)
-    # white to 3.5 Å, and at 4 Å three times as strong as the signal inside of the mask
+    # white to 3.5 Å, and at 4 Å with three times the power of the signal inside the mask
     at_resolution = (np.abs(signal[abs(s - 0.25) < 0.01]) ** 2).mean()
     strength = np.sqrt(3 * at_resolution / (wrong.mask.astype(float) ** 2).sum())
     white = strength * np.fft.irfftn(np.where(s < 1 / 3.5, np.fft.rfftn(rng.standard_normal(density.shape)), 0), density.shape)
@@ -71,7 +71,7 @@ def test_shaped_noise_takes_a_wrong_model_for_noise_only_without_the_resolution(
 
 
 def test_three_quarters_of_the_power_at_the_resolution_are_noise(case):
-    """Of a map that no model explains all is noise, but for the quarter of its power that half maps agree on."""
+    """A map that no model explains is all noise, except for the quarter of its power on which half maps agree."""
     _, _, reference = case
     white = DensityMap(np.random.default_rng(3).standard_normal(reference.hr.shape))
     bound, all_of_it = (shaped_noise(white, reference, np.random.default_rng(5), d).array.std() for d in (4.0, None))
@@ -79,7 +79,7 @@ def test_three_quarters_of_the_power_at_the_resolution_are_noise(case):
 
 
 def test_noisy_solvent_leaves_the_molecule_and_is_noise_in_the_margin(case):
-    """Within 2 Å of an atom nothing changes; in the margin the noise has its whole strength."""
+    """Nothing changes within 2 Å of an atom, and the noise has its full strength in the margin."""
     density, atoms, reference = case
     noise = DensityMap(5 + np.random.default_rng(1).standard_normal(density.shape))
     wide, solvent = noisy_solvent(density, reference, noise)
@@ -93,7 +93,7 @@ def test_noisy_solvent_leaves_the_molecule_and_is_noise_in_the_margin(case):
 
 
 def test_the_deleted_domain_is_one_end(case):
-    """A fifth of the residues, whole, all beyond the others along the rod."""
+    """It is a fifth of the residues, all complete and at one end of the rod."""
     _, atoms, _ = case
     gone = end_domain(atoms)
     assert gone.sum() == 5 * 6
@@ -103,7 +103,7 @@ def test_the_deleted_domain_is_one_end(case):
 
 
 def test_a_deleted_domain_is_solvent_and_the_rest_untouched(case):
-    """Nothing is left of it, and density at the atoms that stay and away from it does not change."""
+    """Nothing is left of it, and density does not change at atoms that stay and are not near it."""
     density, atoms, reference = case
     gone = end_domain(atoms)
     emptied, region = without_domain(density, atoms, gone, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Diagnoses of a model: `training.gap`, `training.variants` and `training.reliability`."""
+"""Tests of the diagnoses of a model: `training.gap`, `training.variants` and `training.reliability`."""
 
 from types import SimpleNamespace
 
@@ -14,23 +14,23 @@ from training.simulate import Pair
 
 
 def blobs(seed: int, n: int = 32) -> np.ndarray:
-    """Smooth random density (n, n, n) of variance 1."""
+    """Return smooth random density (n, n, n) of variance 1."""
     array = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((n, n, n)), 1.2, mode="wrap")
     return (array / array.std()).astype(np.float32)
 
 
 def sample(sr: np.ndarray, hr: np.ndarray, predict=None) -> variants.Sample:
-    """As `variants` reads one, of two arrays: the input is their mean, the raw prediction twice the result."""
+    """Return a sample of `variants` made of two arrays: the input is their mean, the raw prediction twice the result."""
     case = SimpleNamespace(density=DensityMap((sr + hr) / 2))
     reference = SimpleNamespace(hr=DensityMap(hr), near=hr > 0)
     return variants.Sample(case, reference, predict, (sr + hr) / 2, 2 * sr, sr)
 
 
 def test_gap_of_a_perfect_and_of_an_idle_network():
-    """A network that returns HR has no loss; one that returns its input has the input's, on tiles that hold a molecule."""
+    """A perfect prediction has no loss; an identity network has the input's loss; tiles without a molecule are left out."""
     hr = np.maximum(blobs(1, gap.SIZE), 0)
     lr = ndimage.gaussian_filter(hr, 1.5).astype(np.float32)
-    pairs = [Pair(lr, hr, None, 4.0), Pair(lr, np.zeros_like(hr), None, 4.0)]  # the second holds nothing
+    pairs = [Pair(lr, hr, None, 4.0), Pair(lr, np.zeros_like(hr), None, 4.0)]  # the second has no molecule
     found = gap.losses({"input": lambda x: x, "same": lambda x: x * 1}, pairs, np.random.default_rng(0))
     assert found["input"] == pytest.approx(found["same"])
     assert found["input"].min() > 0.01
@@ -46,7 +46,7 @@ def test_gap_says_that_a_pool_is_empty(tmp_path):
 
 @pytest.mark.parametrize("node", variants.NODES[:3])
 def test_amplitudes_change_at_one_frequency_only(node):
-    """At the node by the factor, 0.04 1/Å away not at all; below the first node as at it."""
+    """They change by the factor at the node, and not at all 0.04 1/Å away; below the first node they change as at the node."""
     sr = np.random.default_rng(2).standard_normal((50, 50, 50)).astype(np.float32)
     ratio = np.abs(rfftn(variants.tilted(sample(sr, sr), node, 1.15))) / np.abs(rfftn(sr))
     s = spatial_frequency(sr.shape, variants.STEP)
@@ -88,13 +88,13 @@ def test_each_variant_does_what_its_name_says():
 
 
 def reliability_sample(name: str, group: str, slope: float, atoms: int) -> reliability.Sample:
-    """A map whose Q-scores rise with detail by `slope`, up to a detail of 0.2."""
+    """Return a sample whose Q-scores rise with detail by `slope`, up to a detail of 0.2."""
     detail = np.linspace(0, 0.2, atoms)
     return reliability.Sample(name, group, detail, detail, detail, slope * detail, detail[:0])
 
 
 def test_curve_of_reliability_counts_every_map_alike_and_never_falls():
-    """Two maps of opposite slopes and very different sizes give their mean; a falling one gives a flat curve."""
+    """For two maps with different slopes and very different sizes, the curve is their mean; where scores fall, it is flat."""
     large, small = reliability_sample("a", "A", 3, 20_000), reliability_sample("b", "B", 1, 200)
     curve = reliability.fit([large, small])
     assert [d for d, _ in curve] == list(reliability.NODES)
@@ -107,7 +107,7 @@ def test_curve_of_reliability_counts_every_map_alike_and_never_falls():
 
 
 def test_a_map_is_judged_by_the_curve_of_other_proteins(tmp_path, monkeypatch, capsys):
-    """Two maps of one protein rise by 3 from a detail of 0 to 0.2, one of another by 1: each row expects what the other has."""
+    """The expected Q-score in each row follows from the other protein's slope, not from the map's own."""
     samples = [reliability_sample(n, g, s, 2000) for n, g, s in (("a", "A", 3), ("b", "A", 3), ("c", "C", 1))]
     monkeypatch.setattr(reliability, "read_samples", lambda *arguments: samples)
     reliability.main(["--data", str(tmp_path), "--cache", str(tmp_path / "cache")])
@@ -117,7 +117,7 @@ def test_a_map_is_judged_by_the_curve_of_other_proteins(tmp_path, monkeypatch, c
 
 
 def test_gains_are_positive_where_a_variant_is_better(monkeypatch):
-    """Finer is a gain where the figure is in Å."""
+    """For figures in Å, lower is better."""
     found = {"fsc05": 4.0, "q": 0.4, "cc_mask": 0.7, "cc_box": 0.7, "cube_mean": 0.6}
     better = {"fsc05": 3.5, "q": 0.5, "cc_mask": 0.9, "cc_box": 0.8, "cube_mean": 0.7}
     monkeypatch.setattr(variants, "measured", lambda density, reference, cache, before=None: better if before else found)
@@ -127,7 +127,7 @@ def test_gains_are_positive_where_a_variant_is_better(monkeypatch):
 
 
 def test_the_bound_of_local_blurs_takes_the_best_of_them(monkeypatch):
-    """If the score of an atom were the map's highest density, no blur would be best."""
+    """With the map's maximum as the score of every atom, the best choice is no blur."""
     x = sample(blobs(8), blobs(9))
     x.reference.points = x.reference.valid = None
     x.reference.atoms = SimpleNamespace(xyz=np.zeros((3, 3)))

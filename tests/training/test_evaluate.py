@@ -1,4 +1,4 @@
-"""The evaluation as a whole: what it writes, from maps and a network that are made up."""
+"""Tests of the evaluation as a whole: what it writes, for made-up maps and a made-up network."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ from training.predictions import Predictor
 
 
 def test_mtriages_figures_are_kept_or_missed_aloud(tmp_path, monkeypatch):
-    """Each map's with its method; without an interpreter that has cctbx a sentence says that they are missing."""
+    """Each method gets its own figures; without an interpreter that has cctbx, a note says that they are missing."""
     density = DensityMap(np.random.default_rng(0).random((8, 8, 8)).astype(np.float32))
     n = np.ones(1)
     atoms = Atoms(np.full((1, 3), 4.0), np.array(["C"]), n, n, n > 0, n < 0, np.arange(1))
@@ -31,14 +31,14 @@ def test_mtriages_figures_are_kept_or_missed_aloud(tmp_path, monkeypatch):
     found, notes = evaluation.measure_with_cctbx(None, *given)
     assert not found and "mtriage was not run: no interpreter" in notes[0]
     monkeypatch.setattr(evaluation, "mtriage", lambda python, maps, qscore: ({"d_fsc05": 3.0 + k} for k, _ in enumerate(maps)))
-    for _ in range(2):  # the second time from the cache
+    for _ in range(2):  # the second time, from the cache
         assert evaluation.measure_with_cctbx(tmp_path, *given) == ({"input": {"d_fsc05": 3.0}, "unet": {"d_fsc05": 4.0}}, [])
         monkeypatch.setattr(evaluation, "mtriage", lambda python, maps, qscore: iter(()))
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_mtriages_figures_are_of_all_maps_or_of_none(evaluated, tmp_path, monkeypatch, fails):
-    """A mean over some of the maps would be compared with means over all; what is wrong is said once."""
+    """Means over only some of the maps would not be comparable; the error is reported once."""
     def stand_in(python, maps, qscore):
         for density, *_ in maps:
             if fails and density.array[0, 0, 0] == of_second[0, 0, 0]:
@@ -56,14 +56,14 @@ def test_mtriages_figures_are_of_all_maps_or_of_none(evaluated, tmp_path, monkey
 
 
 def test_maps_are_measured_alike_at_the_same_time(evaluated, tmp_path):
-    """In processes of their own, in the list's order; all is written that one process writes."""
+    """Several processes write the same results, in the same order, as one."""
     evaluate(["--data", str(evaluated), "--models", str(evaluated / "small.safetensors"), "--fast", "--controls", "--jobs", "2",
               "--cache", str(evaluated / "cache"), "--json", str(tmp_path / "evaluation.json")])
     assert (tmp_path / "evaluation.json").read_text() == (evaluated / "evaluation.json").read_text()
 
 
 def test_a_process_that_is_ended_from_outside_is_told(monkeypatch):
-    """As a computer does whose memory is full."""
+    """A worker process may be killed for lack of memory."""
     monkeypatch.setattr(evaluation, "_start", os._exit)
     bench = SimpleNamespace(options=argparse.Namespace(jobs=2))
     with pytest.raises(SystemExit, match="try fewer --jobs"):
@@ -71,7 +71,7 @@ def test_a_process_that_is_ended_from_outside_is_told(monkeypatch):
 
 
 def test_the_command_gives_the_same_maps_and_blurs(evaluated, tmp_path):
-    """Also where maps are named, and where a model is measured with several blurs; folders are made where they are missing."""
+    """Named maps and blurs are part of the recorded command; missing folders are created."""
     table = "[[3.0, 0.4], [5.0, 0.4]]"
     evaluate(["--data", str(evaluated), "--models", str(evaluated / "small.safetensors"), "--fast", "--ids", "6spe_r",
               "--blurs", "[]", table, "--cache", str(evaluated / "cache"), "--json", str(tmp_path / "new" / "a.json"),
@@ -82,14 +82,14 @@ def test_the_command_gives_the_same_maps_and_blurs(evaluated, tmp_path):
 
 
 def test_the_evaluation_names_its_weights(evaluated):
-    """By what predicts, so that a card can be rewritten after it was evaluated."""
+    """They are identified by what affects predictions, so that a card can be rewritten after the evaluation."""
     outcome = json.loads((evaluated / "evaluation.json").read_text())
     predictor = Predictor(store.load(str(evaluated / "small.safetensors")), Cache(evaluated / "cache"))
     assert outcome["models"] == {"small": predictor.identity}
 
 
 def test_predictions_know_how_large_a_maps_voxels_were(evaluated, tmp_path, monkeypatch):
-    """Of the map itself and of all that its controls are made of: the 1 Å grid that both lie on does not tell."""
+    """The original voxel size limits the resolution of maps and their controls; their 1 Å grid does not show it."""
     seen = []
     monkeypatch.setattr(Predictor, "__call__", lambda _self, density, finest=0.0: seen.append(finest) or density)
     for name in ("map.mrc.gz", "model.cif.gz"):

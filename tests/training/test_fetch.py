@@ -1,4 +1,4 @@
-"""The trainer's data are fetched by id from an archive: here a small one, served from this machine."""
+"""Tests of fetching training data by id, from a small archive served on this machine."""
 
 import csv
 import gzip
@@ -17,11 +17,11 @@ from training import fetch, pairs
 from training.density import gaussian_density
 from training.structures import read_scatterers
 
-STEP, START = 1.25, (-6, 3, 9)  # voxel size in Å, and where the map's first voxel lies, in voxels
+STEP, START = 1.25, (-6, 3, 9)  # voxel size in Å, and position of the map's first voxel in voxels
 
 
 def entry(rng):
-    """Two chains side by side with hydrogens, waters, a ligand and an alternative place, as mmCIF text."""
+    """Return, as mmCIF text, two chains side by side with hydrogens, waters and an alternative conformation."""
     structure = gemmi.Structure()
     structure.name = "1TST"
     model = gemmi.Model("1")
@@ -53,7 +53,7 @@ def entry(rng):
 
 @pytest.fixture
 def archive(tmp_path):
-    """Address of a server with one PDB and one EMDB entry, and the list of what it was asked; it breaks off at will."""
+    """A server with one PDB and one EMDB entry: its URL, the requests it got, where to break off answers, and its files."""
     files, asked, breaks = {}, [], []
     text = entry(np.random.default_rng(2))
     files["/pdb/data/structures/divided/mmCIF/ts/1tst.cif.gz"] = gzip.compress(text.encode())
@@ -71,7 +71,7 @@ def archive(tmp_path):
         def do_GET(self):
             asked.append((self.path, self.headers.get("Range")))
             data = files.get(self.path, 404)
-            if isinstance(data, int):  # an answer without a file
+            if isinstance(data, int):  # an HTTP error instead of a file
                 self.send_error(data)
                 return
             begin = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if "whole files only" not in files else None
@@ -95,7 +95,7 @@ def archive(tmp_path):
 
 @pytest.fixture
 def lists(tmp_path, monkeypatch):
-    """Short lists of ids in place of the project's; a function sets them."""
+    """A function that writes short lists of ids, which replace the project's."""
     monkeypatch.setattr(fetch, "IDS", tmp_path / "ids")
 
     def write(structures=(), maps=()):
@@ -110,7 +110,7 @@ def lists(tmp_path, monkeypatch):
 
 
 def test_structures_and_maps_are_laid_out_as_the_trainer_reads_them(archive, lists, tmp_path, capsys):
-    """Chains chosen, waters and hydrogens gone, the map cropped round its model and masked, indices that read back."""
+    """Chains are selected, waters and hydrogens removed, maps cropped around their models and masked, and indices readable."""
     url, asked, _, _ = archive
     lists(["PDownB,1tst,1TST,A,160", "BM5,1TST,1TST,,500"],
           ["zoned,EMD-9,1TST,B:1-30,3.0,made up,train,yes,yes,3.0,yes,",
@@ -121,7 +121,7 @@ def test_structures_and_maps_are_laid_out_as_the_trainer_reads_them(archive, lis
     assert "lost is left out: docked by others." in said
     assert "BM5 1TST has 320 atoms; the one trained on had 500." in said
     assert "PDownB 1tst has" not in said
-    assert len(asked) == 2  # each file once, though two rows need it
+    assert len(asked) == 2  # each file once, although several rows need it
 
     with open(tmp_path / "data/structures/structures.csv", newline="") as lines:
         rows = list(csv.DictReader(lines))
@@ -141,7 +141,7 @@ def test_structures_and_maps_are_laid_out_as_the_trainer_reads_them(archive, lis
     assert boxed.array.min() == pytest.approx(-0.02)
     margin = read_scatterers(folder / "boxed/model.cif.gz").coordinates.min(axis=0) - boxed.origin
     assert fetch.MARGIN - 0.01 <= margin.min() and margin.max() <= fetch.MARGIN + STEP
-    # the crop lies where the entry's map does: its peaks are at the atoms
+    # the crop is where the entry's map is: its peaks are at the atoms
     expected = gaussian_density(read_scatterers(folder / "boxed/model.cif.gz").coordinates, np.full(320, 6.5), boxed.shape, 1.2,
                                 boxed.origin, boxed.step)  # fmt: skip
     assert np.corrcoef(boxed.array.ravel(), expected.ravel())[0, 1] > 0.98
@@ -152,7 +152,7 @@ def test_structures_and_maps_are_laid_out_as_the_trainer_reads_them(archive, lis
 
 
 def test_nothing_is_fetched_twice(archive, lists, tmp_path):
-    """A second run asks for nothing; a row that was added since is fetched, and the others stay listed."""
+    """A second run requests nothing; a row added since is fetched, and the others stay listed."""
     url, asked, _, _ = archive
     lists(["PDownB,1tst,1TST,A,160"])
     command = ["--out", str(tmp_path / "data"), "--archive", url, "--structures"]
@@ -167,7 +167,7 @@ def test_nothing_is_fetched_twice(archive, lists, tmp_path):
 
 
 def test_a_download_that_breaks_off_goes_on_where_it_stopped(archive, tmp_path):
-    """The second request asks for the rest only, and the file is whole."""
+    """The second request asks only for the rest, and the file is complete."""
     url, asked, breaks, files = archive
     breaks.append(100)
     address = fetch.pdb_url(url, "1TST")
@@ -178,7 +178,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(archive, tmp_path):
 
 
 def test_an_archive_that_cannot_go_on_starts_again(archive, tmp_path):
-    """It answers the second request with the whole file, which replaces what was there."""
+    """It answers the second request with the whole file, which replaces the partial one."""
     url, _, breaks, files = archive
     files["whole files only"] = b""
     breaks.append(100)
@@ -187,7 +187,7 @@ def test_an_archive_that_cannot_go_on_starts_again(archive, tmp_path):
 
 
 def test_an_entry_that_is_gone_is_one_sentence_and_the_rest_goes_on(archive, lists, tmp_path, capsys):
-    """A missing file is not asked for again and again, and does not keep the others away."""
+    """A missing file is requested only once, and the other entries are fetched."""
     url, asked, _, _ = archive
     lists(["PDownB,9xyz,9XYZ,A,10", "PDownB,1tst,1TST,A,160"])
     with pytest.raises(SystemExit, match="1 of the entries could not be had"):
@@ -199,7 +199,7 @@ def test_an_entry_that_is_gone_is_one_sentence_and_the_rest_goes_on(archive, lis
 
 
 def test_a_refusal_is_not_taken_for_a_missing_entry(archive, lists, tmp_path, capsys):
-    """It is told as what it is, and the rest goes on; several in a row mean that no entry is to be had."""
+    """It is reported as a refusal, and the rest is fetched; several in a row end the command."""
     url, asked, _, files = archive
     rows = [f"PDownB,{n}xyz,{n}XYZ,A,10" for n in range(1, 6)]
     files |= {f"/pdb/data/structures/divided/mmCIF/xy/{n}xyz.cif.gz": 403 for n in range(1, 6)}
@@ -210,7 +210,7 @@ def test_a_refusal_is_not_taken_for_a_missing_entry(archive, lists, tmp_path, ca
     said = capsys.readouterr().out
     assert said.count("The archive refused") == 4 and "1xyz.cif.gz (403)" in said and "has no file" not in said
     assert len(asked) == 5
-    with pytest.raises(SystemExit, match="4 of the entries could not be had"):  # no matter that one is there already
+    with pytest.raises(SystemExit, match="4 of the entries could not be had"):  # although one entry is already there
         fetch.main(command)
     lists(rows)
     with pytest.raises(SystemExit, match=r"refused .*3xyz.cif.gz \(403\).*run the command again to go on"):
@@ -219,7 +219,7 @@ def test_a_refusal_is_not_taken_for_a_missing_entry(archive, lists, tmp_path, ca
 
 
 def test_an_archive_that_does_not_answer_ends_the_command(lists, tmp_path, monkeypatch):
-    """After its attempts, with one sentence that says how to go on."""
+    """After all attempts, one sentence says how to continue."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     lists(["PDownB,1tst,1TST,A,160"])
     with pytest.raises(SystemExit, match="in 4 attempts: .*run the command again to go on"):
@@ -228,7 +228,7 @@ def test_an_archive_that_does_not_answer_ends_the_command(lists, tmp_path, monke
 
 @pytest.mark.parametrize("what", ["cif.gz", "map.gz"])
 def test_what_is_damaged_does_not_stay(archive, lists, tmp_path, monkeypatch, what):
-    """Half a file, or a proxy's page in place of one, is never taken for an entry; the next run fetches it anew."""
+    """A truncated file, or a proxy's page instead of a file, is never taken for an entry; the next run fetches it again."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     url, _, _, files = archive
     address = next(k for k in files if k.endswith(what))
@@ -245,7 +245,7 @@ def test_what_is_damaged_does_not_stay(archive, lists, tmp_path, monkeypatch, wh
 
 
 def test_the_rest_of_another_version_is_not_appended(archive, tmp_path):
-    """An entry that was revised between two sittings is fetched anew."""
+    """An entry that was revised between two runs is fetched again from its start."""
     url, asked, _, files = archive
     path = tmp_path / "entry.cif.gz"
     (tmp_path / "entry.cif.gz.part").write_bytes(gzip.compress(b"the version of last week")[:30])
@@ -255,7 +255,7 @@ def test_the_rest_of_another_version_is_not_appended(archive, tmp_path):
 
 
 def test_a_file_without_an_entry_is_removed(archive, lists, tmp_path, capsys):
-    """A whole .gz file that is no mmCIF."""
+    """An intact .gz file that is not mmCIF is deleted."""
     url, _, _, files = archive
     files[next(k for k in files if k.endswith("cif.gz"))] = gzip.compress(b"no entry")
     lists(["PDownB,1tst,1TST,A,160"])
@@ -266,7 +266,7 @@ def test_a_file_without_an_entry_is_removed(archive, lists, tmp_path, capsys):
 
 
 def test_every_letter_names_a_chain(archive, lists, tmp_path):
-    """Large entries have a chain AB, too, which is neither A nor B."""
+    """Large entries may also have a chain AB, which is neither A nor B."""
     url, _, _, files = archive
     address = next(k for k in files if k.endswith("cif.gz"))
     structure = gemmi.make_structure_from_block(gemmi.cif.read_string(gzip.decompress(files[address]).decode())[0])
@@ -292,7 +292,7 @@ def test_a_model_that_lies_elsewhere_is_refused(archive, lists, tmp_path, capsys
 
 
 def test_the_lists_name_every_entry_and_what_the_trainer_leaves_out():
-    """The committed ids: well formed, none twice, and marked as not used exactly where the trainer does not use them."""
+    """The committed lists are well formed, have no duplicates, and mark as unused exactly what the trainer does not use."""
     rows = fetch._listed("maps.csv")
     assert {r["id"] for r in rows if r["used"] == "no"} == set(pairs.LEAKS) | set(pairs.POOR)
     for r in rows:

@@ -1,4 +1,4 @@
-"""Metrics on maps whose figures are known."""
+"""Tests of the metrics on maps with known figures."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ ORIGIN = (-11.5, 3.0, 7.25)
 
 
 def make_atoms(count=150, seed=1, lowest=12.0) -> Atoms:
-    """Carbon atoms 1.5 Å and more apart, well inside the box."""
+    """Return carbon atoms at least 1.5 Å apart, well inside the box."""
     rng = np.random.default_rng(seed)
     xyz = [rng.uniform(lowest, np.array(SHAPE[::-1]) - lowest)]
     while len(xyz) < count:
@@ -33,13 +33,13 @@ def make_atoms(count=150, seed=1, lowest=12.0) -> Atoms:
 
 
 def grid(array=None) -> DensityMap:
-    """Map on the tests' grid, empty by default."""
+    """Return a map on the tests' grid, empty by default."""
     return DensityMap(np.zeros(SHAPE) if array is None else array, ORIGIN)
 
 
 @pytest.fixture(scope="module")
 def atoms() -> Atoms:
-    """Atoms that all tests share."""
+    """The atoms that all tests share."""
     return make_atoms()
 
 
@@ -50,7 +50,7 @@ def reference(atoms) -> Reference:
 
 
 def test_the_target_itself_is_perfect(reference):
-    """A map that is the high-resolution density correlates fully with it, cube by cube and near the model."""
+    """The high-resolution density itself has a correlation of 1 with HR, in cubes and near the model."""
     measured = evaluate_map(reference.hr, reference)
     assert measured["rscc"] == pytest.approx(1)
     assert measured["cube"] == pytest.approx(1)
@@ -58,14 +58,14 @@ def test_the_target_itself_is_perfect(reference):
 
 
 def test_the_models_own_map_is_perfect(reference):
-    """A map that is the model's map at the stated resolution has CC_mask and CC_box of 1, at any scale and offset."""
+    """The model's map at the stated resolution has CC_mask and CC_box of 1, at any scale and offset."""
     measured = evaluate_map(grid(7 * reference.expected + 3), reference)
     assert measured["cc_mask"] == pytest.approx(1, abs=1e-5)
     assert measured["cc_box"] == pytest.approx(1, abs=1e-5)
 
 
 def test_figures_look_where_they_say(reference):
-    """CC_mask inside of the molecule, HR within 3 Å of it, Q-score at the backbone: what is elsewhere is of no account."""
+    """CC_mask uses voxels inside the molecule, HR those within 3 Å, backbone Q-score those at the backbone, and no others."""
     junk = 5 * reference.expected.max() * np.random.default_rng(3).standard_normal(SHAPE)
     inside = evaluate_map(grid(np.where(reference.inside, reference.expected, junk)), reference)
     assert inside["cc_mask"] == pytest.approx(1, abs=1e-5) and inside["cc_box"] < 0.5
@@ -78,7 +78,7 @@ def test_figures_look_where_they_say(reference):
 
 
 def test_the_models_map_ends_at_the_reported_resolution(atoms, reference):
-    """4 Å; the coefficients that the FSC is taken of go on."""
+    """It ends at 4 Å; the coefficients used for the FSC go further."""
     s = spatial_frequency(SHAPE, (1.0, 1.0, 1.0))
     spectrum = np.abs(np.fft.rfftn(reference.expected))
     assert spectrum[s > 0.251].max() < 1e-4 * spectrum.max() < spectrum[(s > 0.24) & (s < 0.25)].max()
@@ -86,14 +86,14 @@ def test_the_models_map_ends_at_the_reported_resolution(atoms, reference):
 
 
 def test_hr_is_blunter_for_a_coarse_map(atoms):
-    """An atom's peak falls as the cube of the target resolution: 1.8 Å, or 3.0 Å for maps beyond 3.5 Å."""
+    """An atom's peak falls with the cube of the target resolution: 1.8 Å, or 3.0 Å for maps coarser than 3.5 Å."""
     lone = replace(atoms.select(np.arange(len(atoms)) == 0), xyz=np.array(ORIGIN)[None] + [20, 20, 20])
     sharp, blunt = (hr_density(lone, grid(), resolution).array.max() for resolution in (3.5, 3.6))
     assert sharp / blunt == pytest.approx((3.0 / 1.8) ** 3, rel=1e-3)
 
 
 def test_the_mask_of_an_atom_is_little_larger_than_the_atom(atoms):
-    """Its van der Waals radius, 1.8 Å, and what the probe adds more than shrinking takes, 0.2 Å."""
+    """Its radius is the van der Waals radius, 1.8 Å, plus 0.2 Å by which the probe exceeds the shrinking."""
     like = DensityMap(np.zeros((40, 40, 40)), step=(0.25, 0.25, 0.25))
     lone = replace(atoms.select(np.arange(len(atoms)) == 0), xyz=np.full((1, 3), 5.0))
     radius = (molecule_mask(lone, like).sum() * 0.25**3 * 3 / (4 * np.pi)) ** (1 / 3)
@@ -101,7 +101,7 @@ def test_the_mask_of_an_atom_is_little_larger_than_the_atom(atoms):
 
 
 def test_improvement_counts_cubes(reference):
-    """Fractions improved are those of cubes that correlate better than before."""
+    """The fractions are those of cubes that correlate better than before."""
     rng = np.random.default_rng(0)
     noisy = grid(reference.hr.array + 0.2 * rng.standard_normal(SHAPE))
     before = evaluate_map(noisy, reference)
@@ -122,7 +122,7 @@ def test_noise_lowers_every_figure(reference):
 
 
 def test_wrong_grids_are_refused(atoms, reference):
-    """Figures of different grids cannot be compared, so they are not made."""
+    """Maps on different grids cannot be compared."""
     with pytest.raises(MapError, match="1 Å"):
         Reference.prepare(atoms, DensityMap(np.zeros(SHAPE), ORIGIN, (1.3, 1.3, 1.3)), 4.0)
     with pytest.raises(MapError, match="does not lie on the map"):
@@ -132,7 +132,7 @@ def test_wrong_grids_are_refused(atoms, reference):
 
 
 def test_qscore_of_its_own_gaussian_is_one():
-    """Isolated atoms that are Gaussians of σ = 0.6 Å score 1 but for trilinear interpolation, blurred ones less."""
+    """Isolated atoms that are Gaussians of σ = 0.6 Å score 1, except for interpolation errors; blurred ones score less."""
     step = 0.25
     xyz = np.array([[6.03, 5.98, 6.1], [14.07, 6.11, 5.93]])
     lone = Atoms(xyz, np.array(["C"] * 2), np.ones(2), np.ones(2), np.ones(2, bool), np.zeros(2, bool), np.arange(2))
@@ -141,7 +141,7 @@ def test_qscore_of_its_own_gaussian_is_one():
         array = gaussian_density(xyz, np.ones(2), (48, 48, 80), sigma, step=(step,) * 3, cutoff=8)
         scores.append(qscore.qscore(DensityMap(array, step=(step,) * 3), lone))
     assert scores[0] == pytest.approx(1, abs=2e-3)
-    # by the definition: the correlation of two Gaussians over the radii that are read
+    # by definition, the correlation of two Gaussians over the radii used
     for sigma, score in zip((0.9, 1.4), scores[1:], strict=True):
         expected = np.corrcoef(np.exp(-0.5 * (qscore.RADII / 0.6) ** 2), np.exp(-0.5 * (qscore.RADII / sigma) ** 2))[0, 1]
         assert score == pytest.approx(expected, abs=5e-3)
@@ -149,7 +149,7 @@ def test_qscore_of_its_own_gaussian_is_one():
 
 
 def test_qscore_points_keep_clear_of_other_atoms(atoms):
-    """Every point used is nearer to no other atom than 0.9 times its radius, and lies at its radius."""
+    """Every valid point lies at its radius, and at least 0.9 times the radius from all other atoms."""
     points, valid = qscore.probes(atoms.xyz)
     assert valid[:, :10].all()
     for shell in (3, 12, 20):
@@ -165,7 +165,7 @@ def test_qscore_points_keep_clear_of_other_atoms(atoms):
 
 
 def test_fsc_of_a_map_with_itself_is_one():
-    """FSC is 1 for the same map under any isotropic filter, and near 0 for another."""
+    """The FSC is 1 for the same map under any isotropic filter, and near 0 for an unrelated one."""
     rng = np.random.default_rng(3)
     s = spatial_frequency(SHAPE, (1.0, 1.0, 1.0))
     a, b = (np.fft.rfftn(rng.standard_normal(SHAPE)) for _ in range(2))
@@ -176,7 +176,7 @@ def test_fsc_of_a_map_with_itself_is_one():
 
 
 def test_the_resolution_is_where_a_curve_first_falls_below_the_threshold():
-    """Between shells, in a line; not where it rises again, nor below 1/20 Å; or at an end of the curve."""
+    """It is interpolated between shells; later rises and frequencies below 1/20 Å do not count; it may be an end of the curve."""
     frequencies = (np.arange(40) + 0.5) * 0.01
     falling = 1 - 2.4 * frequencies
     assert resolution_at(frequencies, falling, 0.5) == pytest.approx(2.4 / 0.5)
@@ -190,7 +190,7 @@ def test_the_resolution_is_where_a_curve_first_falls_below_the_threshold():
 
 
 def test_fsc_finds_the_frequency_where_noise_begins():
-    """Replacing what is finer than 5 Å by noise puts FSC = 0.5 at 5 Å."""
+    """If noise replaces everything finer than 5 Å, the FSC is 0.5 at 5 Å."""
     rng = np.random.default_rng(3)
     shape = (80, 80, 80)
     s = spatial_frequency(shape, (1.0, 1.0, 1.0))
@@ -200,7 +200,7 @@ def test_fsc_finds_the_frequency_where_noise_begins():
 
 
 def test_fsc_of_a_shifted_map_falls_with_the_shift(reference):
-    """A shift of t turns the FSC into sin(2πst)/(2πst), as averaging the phase shift over a shell gives."""
+    """A shift by t gives an FSC of sin(2πst)/(2πst), the mean of the phase shifts over a shell."""
     rng = np.random.default_rng(3)
     shape = (80, 80, 80)
     s = spatial_frequency(shape, (1.0, 1.0, 1.0))
@@ -212,12 +212,12 @@ def test_fsc_of_a_shifted_map_falls_with_the_shift(reference):
 
 
 def test_soft_mask_has_its_stated_radius_and_edge():
-    """1 within 3 Å, a half at 6 Å, 0 from 9 Å on."""
+    """It is 1 within 3 Å, 0.5 at 6 Å, and 0 from 9 Å on."""
     assert soft_mask(np.array([0.0, 3.0, 6.0, 9.0, np.inf])) == pytest.approx([1, 1, 0.5, 0, 0])
 
 
 def test_model_map_lies_on_the_atoms(atoms):
-    """The model's map peaks where the atoms are, in a box whose origin is elsewhere."""
+    """The model's map peaks at the atoms, also in a box whose origin is not zero."""
     one = atoms.select(np.arange(len(atoms)) == 0)
     array = model_map(model_coefficients(one, grid()), grid(), 2.5)
     peak = np.unravel_index(array.argmax(), SHAPE)
@@ -225,7 +225,7 @@ def test_model_map_lies_on_the_atoms(atoms):
 
 
 def test_model_coefficients_fall_off_with_the_b_factor(atoms):
-    """B-factors dampen coefficients by exp(-B s²/4), and the blur that a 1 Å grid needs leaves no trace."""
+    """B-factors dampen the coefficients by exp(-B s²/4); the blur that a 1 Å grid needs has no effect."""
     s = spatial_frequency(SHAPE, (1.0, 1.0, 1.0))
     sharp = model_coefficients(atoms, grid())
     blurred = model_coefficients(Atoms(**{**atoms.__dict__, "b_iso": atoms.b_iso + 60}), grid())
@@ -243,7 +243,7 @@ def test_molecule_mask_is_the_molecule(atoms):
 
 
 def test_sample_reads_positions_in_angstrom():
-    """Density at a position is that of the voxel there; outside it is zero."""
+    """The density at a voxel's position is the voxel's value; outside of the box it is zero."""
     array = np.zeros(SHAPE)
     array[4, 5, 6] = 2
     density = grid(array)
@@ -262,7 +262,7 @@ def test_cubes_lie_in_the_box_with_their_centre_on_the_model(atoms):
 
 
 def test_cube_correlations_against_numpy():
-    """Plain and centred correlations, negatives of the map cut."""
+    """Plain and centred correlations agree with numpy's, with the map's negative density set to 0."""
     rng = np.random.default_rng(5)
     array, hr = rng.standard_normal((2, 30, 30, 30))
     starts = np.array([[0, 0, 0], [5, 3, 1]])

@@ -1,4 +1,4 @@
-"""Controls, what mtriage says, and what is read and kept."""
+"""Tests of the controls, mtriage, reading of atoms, and the cache."""
 
 import gzip
 import math
@@ -17,7 +17,7 @@ from training.metrics.mtriage import CctbxError, mtriage
 
 
 def test_matched_level_encloses_the_molecule(case):
-    """Above the level lies the molecule's volume."""
+    """The volume above the level is the molecule's."""
     density, atoms, reference = case
     level = matched_level(density, reference)
     assert (density.array[reference.near] >= level).sum() == pytest.approx(atoms.volume, abs=1)
@@ -25,7 +25,7 @@ def test_matched_level_encloses_the_molecule(case):
 
 
 def test_controls_of_a_network_that_does_nothing(case):
-    """The input itself returns nothing of a deleted domain, keeps all of a ligand and shows noise as it was."""
+    """The identity restores nothing of a deleted domain, keeps all of a ligand, and leaves noise as it was."""
     density, _, reference = case
     found = controls(density, density, reference, 4.0, lambda d: d)
     assert found["deleted"] == 0
@@ -40,7 +40,7 @@ def test_controls_of_a_network_that_does_nothing(case):
 
 
 def test_controls_catch_a_network_that_invents(case):
-    """A network that always answers with the molecule is caught by the deletion, one that erases by the ligand."""
+    """A network that always returns the molecule fails the deletion control, one that erases fails the ligand control."""
     density, _, reference = case
     hr = reference.hr
     assert controls(density, hr, reference, 4.0, lambda d: hr if d.shape == hr.shape else d)["deleted"] == 1
@@ -52,7 +52,7 @@ def test_controls_catch_a_network_that_invents(case):
 
 
 def test_controls_see_heights_that_are_evened_out(case):
-    """A network that draws all density alike brings a weak domain back at full height, one that cuts what is weak erases it."""
+    """A network that makes all density equally high restores a weak domain; one that cuts weak density erases it."""
     density, _, reference = case
     top = density.array.max()
 
@@ -84,7 +84,7 @@ END
 
 
 def test_reading_atoms(tmp_path):
-    """Hydrogens go, occupancy and B-factor stay, and only residues of six atoms or more are ligands."""
+    """Hydrogens are removed, occupancies and B-factors kept, and only residues of six atoms or more are ligands."""
     path = tmp_path / "model.pdb.gz"
     path.write_bytes(gzip.compress(PDB.encode()))
     atoms = read_atoms(path)
@@ -93,7 +93,7 @@ def test_reading_atoms(tmp_path):
     assert (atoms.b_iso[1], atoms.occupancy[1]) == (30, 0.5)
     assert list(atoms.backbone[:2]) == [True, False]
     assert list(np.nonzero(atoms.ligand)[0]) == [2, 3, 4, 5, 6, 7]
-    assert atoms.volume == pytest.approx(atoms.mass.sum() * 1.21 * 1.07)  # whole, whatever the occupancy
+    assert atoms.volume == pytest.approx(atoms.mass.sum() * 1.21 * 1.07)  # in full, whatever the occupancy
     empty = tmp_path / "empty.pdb"
     empty.write_text("END\n")
     for reader in (read_atoms, structures.read_scatterers):
@@ -102,7 +102,7 @@ def test_reading_atoms(tmp_path):
 
 
 def test_cache_keeps_and_tells_apart(tmp_path):
-    """What was made is not made again; other inputs have other names."""
+    """A cached result is not made again; different inputs have different digests."""
     cache = Cache(tmp_path / "new")
     made = []
     for _ in range(2):
@@ -131,7 +131,7 @@ def test_an_interpreter_without_cctbx_is_told_of(case):
 
 @pytest.mark.skipif(not CCTBX.exists(), reason="no .venv-evaluate with cctbx (requirements/evaluate.txt)")
 def test_our_figures_are_those_of_cctbx(case):
-    """CC_mask, CC_box and Q-score agree with cctbx's, and mtriage finds no fault with the model's own map."""
+    """CC_mask, CC_box and Q-score agree with cctbx's, and mtriage finds the model's own map perfect."""
     density, atoms, reference = case
     rng = np.random.default_rng(4)
     noisy = DensityMap(density.array + density.array.std() * rng.standard_normal(density.shape))
@@ -141,13 +141,13 @@ def test_our_figures_are_those_of_cctbx(case):
         assert one["cc_mask"] == pytest.approx(other["cctbx_cc_mask"], abs=0.01)
         assert one["cc_box"] == pytest.approx(other["cctbx_cc_box"], abs=0.01)
         assert one["q"] == pytest.approx(other["cctbx_q"], abs=0.05)
-    # the map ends at 4 Å, and both curves soon after: in a box this small a mask smears that end over some shells
+    # the map ends at 4 Å and both curves soon after it: in so small a box, a mask smears this end over some shells
     assert theirs[0]["d_fsc05"] == pytest.approx(3.8, abs=0.25)
     assert ours[0]["fsc05"] == pytest.approx(3.8, abs=0.25)
 
 
 def test_cube_free_maps_do_not_spoil_the_mean(case):
-    """A box smaller than a cube has no cube figures; means leave it out."""
+    """A box smaller than a cube has no cube figures, and means ignore it."""
     atoms = case[1]
     small = atoms.select(atoms.xyz[:, 0] < 20)
     reference = Reference.prepare(small, DensityMap(np.zeros((24, 36, 36))), 4.0)

@@ -1,4 +1,4 @@
-"""The optimiser that steps alike in all directions."""
+"""Tests of Muon, the optimiser whose steps have equal length in all directions."""
 
 import copy
 
@@ -11,7 +11,7 @@ from training.muon import Muon, hidden, orthogonal
 
 @pytest.mark.parametrize("shape", [(16, 200), (200, 16), (64, 96)])
 def test_muon_steps_are_alike_in_all_directions(shape):
-    """Singular values are brought near to 1, whatever they were, and vectors stay."""
+    """Any singular values are brought near 1, and singular vectors do not change."""
     torch.manual_seed(0)
     matrix = torch.randn(shape) @ torch.diag(torch.logspace(0, -1, shape[1]))
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
@@ -21,7 +21,7 @@ def test_muon_steps_are_alike_in_all_directions(shape):
 
 
 def test_muon_learns_and_goes_on_where_it_was():
-    """Kernels and all else, at a rate that is Adam's: half of the steps, state kept, and the other half give the same."""
+    """All parameters train at Adam's learning rate; a run that is saved and restored halfway gives the same result."""
     def network():
         torch.manual_seed(1)
         return nets.build("unet", widths=(16, 16), depths=(1, 1))

@@ -1,4 +1,4 @@
-"""Maps and structures that somebody else lists: what is missing or wrong is told in one sentence."""
+"""Tests of user-supplied lists of maps and structures: errors are reported in one sentence."""
 
 
 import numpy as np
@@ -17,13 +17,13 @@ HEAD = "id,resolution,group,split\n"
 
 
 def listing(folder, text):
-    """A folder with this pairs.csv."""
+    """Write this pairs.csv to a folder; return the folder."""
     (folder / "pairs.csv").write_text(text, encoding="utf-8")
     return folder
 
 
 def test_a_list_may_come_from_a_spreadsheet(tmp_path):
-    """With a byte order mark, and columns that nobody reads."""
+    """It may have a byte order mark, and columns that are not used."""
     rows = pairs.listed(listing(tmp_path, "\ufeffid,note,resolution,group,split\na,mine,3.5,A,train\n"))
     assert [(r["id"], r["resolution"]) for r in rows] == [("a", "3.5")]
 
@@ -42,15 +42,15 @@ def test_what_is_wrong_with_train_maps_is_said(tmp_path, text, said):
 
 
 def test_a_protein_that_is_left_out_of_training_is_no_leak(tmp_path):
-    """As one of the project's own train maps is, since it is a validation map's homologue."""
+    """A map of `pairs.LEAKS` may share its protein with a validation map, since it is not trained on."""
     left_out = next(iter(pairs.LEAKS))
     folder = listing(tmp_path, f"{HEAD}{left_out},4,A,train\nc,3.5,C,train\nb,3.5,A,validation\n")
-    with pytest.raises(SystemExit, match="c/map.mrc.gz is missing"):  # so the list was taken
+    with pytest.raises(SystemExit, match="c/map.mrc.gz is missing"):  # so the list was accepted
         pairs.read_split(folder, "train")
 
 
 def test_what_is_wrong_with_validation_maps_is_said(tmp_path):
-    """No list, a model that is not there, and a curve of reliability without a second protein."""
+    """A missing list and a missing model are named."""
     with pytest.raises(SystemExit, match="pairs.csv is missing: it lists"):
         read_cases(tmp_path)
     folder = listing(tmp_path, HEAD + "a,3.5,A,validation\n")
@@ -61,7 +61,7 @@ def test_what_is_wrong_with_validation_maps_is_said(tmp_path):
 
 
 def test_a_map_on_a_turned_grid_is_refused(tmp_path):
-    """Its model would lie elsewhere: training and metrics know origin and voxel size alone."""
+    """Training and metrics use only origin and voxel size, so the model would not lie on the map."""
     turned = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     for rotation, refused in ((np.eye(3), False), (turned, True)):
         path = tmp_path / "map.mrc"
@@ -74,7 +74,7 @@ def test_a_map_on_a_turned_grid_is_refused(tmp_path):
 
 
 def test_a_pool_that_is_filled_again_gets_other_pairs(tmp_path, monkeypatch):
-    """Unless a seed is given: a trainer that goes on the next day would see those of the day before."""
+    """Pairs differ between runs, so that resumed training sees new ones, unless a seed is given."""
     drawn = []
     monkeypatch.setattr(pool.pairs, "read_split", lambda *_: {})
     monkeypatch.setattr(pool.pairs, "stream", lambda rng, _: drawn.append(rng.integers(2**60)) or iter(()))
@@ -84,7 +84,7 @@ def test_a_pool_that_is_filled_again_gets_other_pairs(tmp_path, monkeypatch):
 
 
 def test_a_curve_needs_a_second_protein(tmp_path, monkeypatch):
-    """Said before anything is predicted."""
+    """The error is raised before anything is predicted."""
     case = type("Case", (), {"group": "A"})
     monkeypatch.setattr("training.reliability.read_cases", lambda data: [case, case])
     with pytest.raises(SystemExit, match="validation maps of two proteins"):
@@ -93,13 +93,13 @@ def test_a_curve_needs_a_second_protein(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("sets, said", [({}, "those listed are of none"), ({"PDownB": [], "mine": []}, "of PDownB, mine")])
 def test_a_set_that_would_never_be_drawn_is_refused(sets, said):
-    """Rather than left out in silence."""
+    """Unknown sets are refused, not silently left out."""
     with pytest.raises(SystemExit, match=said):
         next(simulate.stream(np.random.default_rng(0), sets))
 
 
 def test_a_classifier_needs_four_proteins(tmp_path, monkeypatch, capsys):
-    """The table is printed; the halves of three proteins are nothing to train on."""
+    """With three proteins the table is still printed, but their halves are too small to train on."""
     sample = Sample("A", np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.float32), 4.0)
     monkeypatch.setattr(realism, "deposited", lambda folder: {"a": sample, "b": sample})
     monkeypatch.setattr(realism, "load_structures", lambda *paths: {})
@@ -116,7 +116,7 @@ def test_a_classifier_needs_four_proteins(tmp_path, monkeypatch, capsys):
     (MapError("It is no map."), "It is no map."), (WeightsError("There is no model x."), "There is no model x."),
 ])  # fmt: skip
 def test_a_command_ends_with_a_sentence(error, said):
-    """Where its user can do something; a fault of the program keeps its traceback."""
+    """Errors that the user can fix end in one sentence; defects of the program keep their traceback."""
     def main():
         raise error
 

@@ -1,4 +1,4 @@
-"""Pools of pairs, and tiles drawn from them."""
+"""Tests of pools of pairs, and of tiles drawn from them."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from training import data, pool, simulate
 
 
 def test_shards_give_back_their_pairs(filled_pool, atoms):
-    """Whatever the size of each pair, and with or without a map of trust."""
+    """Pairs of any size, with or without trust, are read as they were written."""
     rng = np.random.default_rng(1)
     pair = simulate.simulate(rng, atoms)
     trusted = np.full(pair.lr.shape, 255, np.uint8)
@@ -20,7 +20,7 @@ def test_shards_give_back_their_pairs(filled_pool, atoms):
 
 
 def test_a_shard_that_cannot_be_read_holds_up_no_other(filled_pool, capsys):
-    """It is told of once, and read when it is whole."""
+    """It is reported once, and read when it is complete."""
     whole = (filled_pool / "simulated-00000.npz").read_bytes()
     (filled_pool / "simulated-00001.npz").write_bytes(whole[: len(whole) // 2])
     (filled_pool / "simulated-00002.npz").write_bytes(whole)
@@ -32,7 +32,7 @@ def test_a_shard_that_cannot_be_read_holds_up_no_other(filled_pool, capsys):
 
 
 def test_tiles_larger_than_a_pair_are_padded(filled_pool):
-    """A tile is always whole, and holds the molecule more often than not."""
+    """Tiles always have their full size, and mostly hold the molecule."""
     held = data.Pool(filled_pool, "simulated")
     assert held.refresh() == 3
     rng = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def test_tiles_larger_than_a_pair_are_padded(filled_pool):
 
 
 def test_most_tiles_hold_the_molecule_however_little_of_a_box_it_fills():
-    """And some do not: solvent is learned, too."""
+    """Some tiles do not, so that the network learns solvent too."""
     hr = np.zeros((80, 80, 80), np.float16)
     hr[6:12, 66:72, 36:42] = 1
     pair = data.hold(simulate.Pair(hr, hr, None, 3.0))
@@ -54,7 +54,7 @@ def test_most_tiles_hold_the_molecule_however_little_of_a_box_it_fills():
 
 
 def test_turns_are_the_24_proper_rotations():
-    """All differ, and none is a mirror image: handedness is kept."""
+    """They all differ, and none is a mirror image: handedness is kept."""
     axes = torch.from_numpy(np.stack(np.meshgrid(*[np.arange(3.0)] * 3, indexing="ij")) - 1)
     seen = set()
     for which in range(24):

@@ -1,4 +1,4 @@
-"""Predictions and references that are kept are those that would be made anew."""
+"""Tests that cached predictions and references equal newly made ones."""
 
 from dataclasses import fields, replace
 
@@ -19,7 +19,7 @@ BLUR = [[2.0, 0.3], [6.0, 0.9]]
 
 @pytest.fixture(scope="module")
 def model(make_network, tmp_path_factory) -> store.Model:
-    """A small network that does something, and blurs."""
+    """A small network that is not the identity, with a blur."""
     network, options = make_network(3, 0.05)
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     store.save(path, network, store.Card("unet", "unet", options, 24, 4, "robust", blur=BLUR))
@@ -28,7 +28,7 @@ def model(make_network, tmp_path_factory) -> store.Model:
 
 @pytest.fixture(scope="module")
 def density() -> DensityMap:
-    """Blobs in a box, off the origin."""
+    """Blobs in a box whose origin is not zero."""
     rng = np.random.default_rng(1)
     array = np.fft.irfftn(np.fft.rfftn(rng.standard_normal((30, 32, 34))) * np.exp(-40 * sum(
         f**2 for f in np.meshgrid(np.fft.fftfreq(30), np.fft.fftfreq(32), np.fft.rfftfreq(34), indexing="ij"))), (30, 32, 34))
@@ -38,7 +38,7 @@ def density() -> DensityMap:
 @pytest.mark.parametrize("resolution", [None, 4.0])
 @pytest.mark.parametrize("blur", [None, [], [[2.0, 0.6], [6.0, 1.4]]])
 def test_a_kept_prediction_is_that_of_the_core(tmp_path, model, density, blur, resolution):
-    """Made anew or read from the cache, with the card's blur or another, for the resolution that is given or found."""
+    """New and cached predictions are equal, with the card's blur or another, and with a given or found resolution."""
     card = model.card if blur is None else replace(model.card, blur=blur)
     expected = predict.enhance(density, replace(model, card=card), device="cpu", resolution=resolution).density
     predictor = Predictor(model, Cache(tmp_path), blur=blur)
@@ -50,7 +50,7 @@ def test_a_kept_prediction_is_that_of_the_core(tmp_path, model, density, blur, r
 
 
 def test_a_map_of_large_voxels_is_no_sharper_than_that_of_the_core(tmp_path, model, density):
-    """In voxels of 2.5 Å there is nothing finer than 5 Å, though input and prediction agree further on the 1 Å grid."""
+    """Voxels of 2.5 Å hold nothing finer than 5 Å, even if input and prediction agree beyond this on the 1 Å grid."""
     coarse = resample(density, 2.5)
     expected = predict.enhance(coarse, model, device="cpu")
     predictor = Predictor(model, Cache(tmp_path))
@@ -61,7 +61,7 @@ def test_a_map_of_large_voxels_is_no_sharper_than_that_of_the_core(tmp_path, mod
 
 
 def test_only_what_changes_a_prediction_makes_a_new_one(tmp_path, model, density, monkeypatch):
-    """Another blur or name predicts no more; other weights, maps or tiles do."""
+    """Another blur or name causes no new prediction; other weights, maps or tiles do."""
     made = []
     true = predict.enhance
     monkeypatch.setattr(predict, "enhance", lambda *a, **k: made.append(1) or true(*a, **k))
@@ -80,7 +80,7 @@ def test_only_what_changes_a_prediction_makes_a_new_one(tmp_path, model, density
 
 
 def test_words_about_code_leave_what_it_made_as_it_is(tmp_path):
-    """Comments, docstrings and line breaks make nothing stale; a constant, an order or a name does."""
+    """Changed comments, docstrings and line breaks keep the cache valid; changed constants, order or names do not."""
     code = tmp_path / "code.py"
 
     def of(text):
@@ -95,7 +95,7 @@ def test_words_about_code_leave_what_it_made_as_it_is(tmp_path):
 
 
 def test_labels_tell_models_apart(tmp_path, model):
-    """The card's name, or the file's where cards share one, and a number for each blur."""
+    """A label is the card's name, or the file's if cards share one, with a number for each blur."""
     paths = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
     for path in paths:
         store.save(path, model.network, model.card)
@@ -108,7 +108,7 @@ def test_labels_tell_models_apart(tmp_path, model):
 
 
 def test_a_kept_reference_is_the_one_prepared(tmp_path, density):
-    """Every array, for a model of which some atoms lie outside of the box; measurements too."""
+    """All arrays and measurements are equal, also if some of the model's atoms lie outside of the box."""
     xyz = np.random.default_rng(2).uniform(-8, 28, (120, 3)) + density.origin
     n = np.ones(120)
     atoms = Atoms(xyz, np.array(["C", "Zn"] * 60), 40 * n, n, n > 0, n < 0, np.arange(120) // 4)
@@ -129,11 +129,11 @@ def test_a_kept_reference_is_the_one_prepared(tmp_path, density):
 
 
 def test_what_is_written_in_part_is_not_kept(tmp_path, monkeypatch):
-    """A run that is broken off while it writes leaves nothing behind; another that writes the same is not in its way."""
+    """An interrupted write leaves nothing behind, and does not disturb another process that writes the same file."""
     cache, data = Cache(tmp_path), np.arange(4)
 
     def broken(target, *_, **arrays):
-        with target if hasattr(target, "write") else open(target, "wb") as file:  # a file that is open, or a path
+        with target if hasattr(target, "write") else open(target, "wb") as file:  # an open file, or a path
             file.write(b"half")
         assert Cache(tmp_path).record("a") is None
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The figures of realism measure what they say: known filters, known shares, classes that can and cannot be told apart."""
+"""Tests of the realism statistics, on known filters and shares, and on classes that can and cannot be told apart."""
 
 import numpy as np
 import pytest
@@ -17,20 +17,20 @@ def hr(atoms):
 
 
 def test_spectra_of_a_filtered_model_are_the_filter(hr):
-    """A Gaussian filter of known width: FSC 1, and the amplitude falls as its Fourier transform."""
+    """For a Gaussian filter of known width, the FSC is 1, and the amplitude falls as the filter's Fourier transform."""
     sigma, d = 0.9, 4.0
     sample = Sample("g", ndimage.gaussian_filter(hr, sigma), hr, d)
     amplitude, correlation = map_statistics.spectra(sample)
     q = map_statistics.SHELLS / d
     expected = np.exp(-2 * np.pi**2 * sigma**2 * q**2)
     expected /= expected[map_statistics.REFERENCE_SHELLS].mean()
-    low = map_statistics.SHELLS < 1.1  # beyond, what the mask spreads is no longer small
+    low = map_statistics.SHELLS < 1.1  # beyond, leakage from the mask is no longer small
     np.testing.assert_allclose(amplitude[low], expected[low], rtol=0.12)
     assert correlation[low].min() > 0.97
 
 
 def test_noise_lowers_the_fsc_as_its_power_says(hr):
-    """White noise: FSC = 1 / sqrt(1 + N/S) at the shell where its power is known."""
+    """With white noise, FSC = 1 / sqrt(1 + N/S) at a shell where N/S is known."""
     rng = np.random.default_rng(1)
     noise = rng.standard_normal(hr.shape).astype(np.float32) * 0.25
     sample = Sample("g", hr + noise, hr, 4.0)
@@ -46,7 +46,7 @@ def test_noise_lowers_the_fsc_as_its_power_says(hr):
 
 
 def test_a_histogram_is_a_density_of_the_molecule_alone(hr):
-    """It sums to 1, and what lies outside of the molecule does not count."""
+    """It integrates to 1, and voxels outside of the molecule do not count."""
     lr = np.where(hr > map_statistics.NEAR, 0.42, -0.9).astype(np.float32)
     counts = map_statistics.histogram(Sample("g", lr, hr, 3.0))
     width = map_statistics.DENSITIES[1] - map_statistics.DENSITIES[0]
@@ -56,7 +56,7 @@ def test_a_histogram_is_a_density_of_the_molecule_alone(hr):
 
 
 def test_statistics_follow_the_map(hr):
-    """Clipping and masking show in the statistics that are named for them."""
+    """Clipping and masking change the statistics that are named for them."""
     rng = np.random.default_rng(0)
     lr = ndimage.gaussian_filter(hr, 1.0) + 0.2 * ndimage.gaussian_filter(rng.standard_normal(hr.shape), 1) - 0.02
     near = hr > map_statistics.NEAR
@@ -74,7 +74,7 @@ def test_statistics_follow_the_map(hr):
 
 
 def test_the_classifier_guesses_on_alike_and_knows_different_maps():
-    """Both kinds from one distribution: near 50 %; one of them shifted: near 100 %, and the shifted statistic is named."""
+    """It is near 50 % for equal distributions, and near 100 % for a shifted one, naming the shifted statistic."""
     rng = np.random.default_rng(3)
     groups = [f"protein {i // 2}" for i in range(16)]
 
@@ -95,7 +95,7 @@ def test_the_classifier_guesses_on_alike_and_knows_different_maps():
 
 
 def test_a_trait_of_one_protein_does_not_count_as_knowledge():
-    """Each protein has a mark of its own, which tells nothing about the protein that is left out."""
+    """A trait of a single protein says nothing about the protein that is left out."""
     rng = np.random.default_rng(4)
     groups = [f"protein {i}" for i in range(8)]
     real = []
@@ -108,7 +108,7 @@ def test_a_trait_of_one_protein_does_not_count_as_knowledge():
 
 
 def test_what_only_one_maker_does_does_not_count_as_knowledge():
-    """A mark on all crops of one maker tells his other proteins, unless all of his crops are left out."""
+    """A trait of all crops of one maker reveals that maker's other proteins, unless all crops of that maker are left out."""
     rng = np.random.default_rng(6)
     groups = [f"protein {i}" for i in range(6)]
     makers = ["a", "a", "a", "b", "c", "d"]
@@ -121,7 +121,7 @@ def test_what_only_one_maker_does_does_not_count_as_knowledge():
 
 
 def test_maps_of_one_kind_are_told_apart_by_chance_only():
-    """A mark of each map: accuracies scatter about a half, more widely than with many maps; halves leave both sides out."""
+    """With a random offset for each map, the reference accuracies scatter about 50 %."""
     rng = np.random.default_rng(7)
     groups = [f"protein {i}" for i in range(8)]
 
@@ -134,7 +134,7 @@ def test_maps_of_one_kind_are_told_apart_by_chance_only():
 
 
 def test_a_map_is_masked_where_it_is_zero_round_the_molecule(hr):
-    """Not where noise is there."""
+    """A map with noise there does not count as masked."""
     near = hr > map_statistics.NEAR
     noisy = hr + np.random.default_rng(0).standard_normal(hr.shape).astype(np.float32)
     assert not Sample("g", noisy, hr, 4.0).masked
@@ -142,7 +142,7 @@ def test_a_map_is_masked_where_it_is_zero_round_the_molecule(hr):
 
 
 def test_strengths_of_parts_are_those_that_they_have(atoms):
-    """Two parts of a molecule and a constant in its volume, added up with known factors; noise does not disturb."""
+    """Two parts of a molecule and a constant inside its volume, summed with known factors, give these factors despite noise."""
     rng = np.random.default_rng(8)
     xyz, half = atoms.coordinates + 32, atoms.coordinates[:, 0] > 0
     one, other = (simulate.target_density(xyz[c], atoms.weights[c], 64) for c in (half, ~half))
@@ -153,14 +153,14 @@ def test_strengths_of_parts_are_those_that_they_have(atoms):
 
 
 def test_shares_inside_a_band_are_counted():
-    """5 to 95 % of 0 to 100, column by column; what is undefined does not count."""
+    """The band is 5 to 95 % of the reference, by column; undefined values do not count."""
     reference = np.repeat(np.arange(101.0)[:, None], 2, axis=1)
     values = np.array([[50.0, 4.0], [96.0, np.nan], [5.0, 95.0]])
     assert realism.inside_share(values, reference) == pytest.approx(3 / 5)
 
 
 def test_quantiles_count_every_protein_alike():
-    """Three maps of one protein weigh as much as the only one of another; what is undefined does not count."""
+    """Three maps of one protein weigh as much as the single map of another; undefined values do not count."""
     values = np.array([1.0, 1.0, 1.0, 5.0, np.nan])
     found = realism.quantiles(values, np.array([1 / 3, 1 / 3, 1 / 3, 1.0, 1.0]))
     assert found[0] == pytest.approx(1) and found[-1] == pytest.approx(5)
@@ -169,7 +169,7 @@ def test_quantiles_count_every_protein_alike():
 
 
 def test_an_fsc_crosses_its_threshold_where_a_line_does():
-    """Linear between shells; the ends where it never falls or never is above."""
+    """It is linear between shells; it is the last shell if the curve never falls below, and the first if it is never above."""
     line = np.linspace(1, 0, len(map_statistics.SHELLS))
     middle = (map_statistics.SHELLS[0] + map_statistics.SHELLS[-1]) / 2
     assert map_statistics.crossing(line, 0.5) == pytest.approx(middle)
@@ -178,7 +178,7 @@ def test_an_fsc_crosses_its_threshold_where_a_line_does():
 
 
 def test_local_correlation_is_one_for_the_model_itself_and_falls_with_noise(hr):
-    """At the resolution that is stated, in every window."""
+    """It is 1 in every window for the model blurred to the stated resolution."""
     lr = ndimage.gaussian_filter(hr, 4 * SIGMA_PER_RESOLUTION)
     assert agreement.local_correlation(lr, hr, 4.0).min() > 0.999
     noise = 0.3 * np.random.default_rng(0).standard_normal(hr.shape).astype(np.float32)
@@ -186,7 +186,7 @@ def test_local_correlation_is_one_for_the_model_itself_and_falls_with_noise(hr):
 
 
 def test_strength_that_varies_is_told_from_noise(hr):
-    """A smooth factor shows at both frequencies alike; noise of the same size does not; no factor, no variation."""
+    """A smooth factor shows equally at low and high frequencies, noise does not, and the model itself shows no variation."""
     rng = np.random.default_rng(5)
     field = 0.5 * degrade.smooth_field(rng, len(hr), 15)
 
@@ -201,7 +201,7 @@ def test_strength_that_varies_is_told_from_noise(hr):
 
 
 def test_misplaced_atoms_are_measured(atoms):
-    """Two halves of a molecule moved 0.5 Å apart along x: 0.25 Å a half, and 0.25 / sqrt(3) over the three components."""
+    """Two halves of a molecule, each shifted by 0.25 Å along x, give 0.25 / sqrt(3) Å per component."""
     centred = atoms.coordinates + 32
     apart = centred + np.where(centred[:, 2:] > 32, [0.25, 0, 0], [-0.25, 0, 0])
     lr, hr = (simulate.target_density(at, atoms.weights, 64) for at in (apart, centred))
@@ -210,7 +210,7 @@ def test_misplaced_atoms_are_measured(atoms):
 
 
 def test_maps_of_the_simulators_resolutions_are_compared(atoms, monkeypatch):
-    """From 2.6 to 6 Å, its whole range and nothing else."""
+    """They are the simulator's whole range, 2.6 to 6 Å, and nothing else."""
     density = DensityMap(np.random.default_rng(0).random((12, 12, 12)).astype(np.float32))
     maps = {f"maker_{d}": pairs.RealMap(density, None, atoms, d, "g") for d in (2.5, 2.6, 4.0, 6.0, 6.1)}
     monkeypatch.setattr(pairs, "read_split", lambda folder, split: maps)
@@ -222,7 +222,7 @@ def test_maps_of_the_simulators_resolutions_are_compared(atoms, monkeypatch):
 
 
 def test_scores_are_printed_beside_what_chance_gives(monkeypatch, capsys):
-    """The mean and the 5 to 95 % range of maps of one kind; and the score on the proteins that ranges were not chosen on."""
+    """The mean and the 5 to 95 % range between maps of the same kind are printed, and the score on proteins not tuned on."""
     kinds = {"A": 0.9, "B": 0.9, "7mjs": 0.5, "FrhA": 0.7}
     deposited = {g: Sample(g, np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.float32), 4.0) for g in kinds}
     cubes = [np.ones((2, len(map_statistics.STATISTICS)))]
@@ -230,7 +230,7 @@ def test_scores_are_printed_beside_what_chance_gives(monkeypatch, capsys):
     monkeypatch.setattr(realism, "load_structures", lambda *paths: {})
     monkeypatch.setattr(realism, "simulated", lambda rng, sets, count: [deposited["A"]] * count)
     monkeypatch.setattr(realism, "measure", lambda rng, samples, count: ({}, {}, cubes * len(samples)))
-    # 75 % on deposited cubes by protein, 65 % on simulated ones
+    # 75 % on deposited cubes (mean over proteins), 65 % on simulated ones
     monkeypatch.setattr(realism, "accuracy", lambda *_, **__: (0.7, kinds, np.ones(len(map_statistics.STATISTICS))))
     monkeypatch.setattr(realism, "references", lambda *_: (np.linspace(0, 1, 21), np.linspace(0.4, 0.6, 21)))
     drawn = []
@@ -239,11 +239,11 @@ def test_scores_are_printed_beside_what_chance_gives(monkeypatch, capsys):
     assert drawn == [[0.7, 0.7]]
     said = capsys.readouterr().out
     assert "deposited ones 50 % (5 to 95 %), half of the proteins against the other half 50 % (41 to 59 %)" in said
-    assert "were not chosen on (7mjs, FrhA): 62 %" in said  # the mean of 60 % on these two and of 65 %
+    assert "were not chosen on (7mjs, FrhA): 62 %" in said  # the mean of 60 % on these two and 65 % on simulated cubes
 
 
 def test_the_picture_is_drawn(atoms, hr, tmp_path):
-    """From a few simulated maps on both sides: a PNG file, and a table with a row a statistic."""
+    """A few simulated maps, used as both kinds, give a PNG file, and a table with the expected number of rows."""
     from training.realism_plot import draw
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Simulated pairs obey the physics that their stated resolution promises."""
+"""Tests that simulated pairs obey the physics that their stated resolution implies."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from training.structures import Scatterers
 
 
 def shell_correlation(a, b):
-    """FSC of two cubes by shell, frequency 0 first."""
+    """Return the FSC of two cubes by shell, from frequency 0."""
     n = a.shape[0]
     f, g = np.fft.rfftn(a), np.fft.rfftn(b)
     shell = np.rint(np.sqrt(simulate.frequencies(n)[0]) * n).astype(int).ravel()
@@ -20,7 +20,7 @@ def shell_correlation(a, b):
 
 
 def test_gaussian_density_is_a_gaussian_at_the_right_place():
-    """Peak, integral and centre of one atom, on an anisotropic grid with an origin."""
+    """Peak, integral and centre of one atom are right, on an anisotropic grid with an origin."""
     step, origin = (0.7, 1.0, 0.9), (-9.0, 4.0, 2.0)
     grid = gaussian_density(np.array([[-1.3, 14.4, 11.7]]), np.array([6.0]), (24, 22, 26), 1.2, origin, step)
     cell = np.prod(step)
@@ -32,14 +32,14 @@ def test_gaussian_density_is_a_gaussian_at_the_right_place():
 
 
 def test_atoms_outside_the_grid_add_only_what_reaches_in():
-    """An atom just outside leaves its tail, one far away nothing."""
+    """An atom just outside contributes its tail, one far away nothing."""
     grid = gaussian_density(np.array([[-1.0, 4, 4], [90, 4, 4]]), np.ones(2), (8, 8, 8), 1.0)
     assert grid[4, 4, 0] == pytest.approx(np.exp(-0.5) / (2 * np.pi) ** 1.5, rel=1e-5)
     assert grid[..., -1].max() == 0
 
 
 def test_the_paper_pairs_coarse_maps_with_coarse_targets():
-    """1.8 Å up to a resolution of 3.5 Å, else 3.0 Å; and the blur between both is the one that the loss uses."""
+    """HR is at 1.8 Å up to a resolution of 3.5 Å, else at 3.0 Å; the blur from one to the other is the loss's."""
     from training.losses import BLUR
 
     assert (hr_resolution(3.5), hr_resolution(3.6)) == (1.8, 3.0)
@@ -48,7 +48,7 @@ def test_the_paper_pairs_coarse_maps_with_coarse_targets():
 
 
 def test_a_seed_gives_the_same_pair_again(atoms):
-    """So that a run can be repeated."""
+    """Runs are reproducible."""
     one, two = (simulate.simulate(np.random.default_rng(3), atoms) for _ in range(2))
     np.testing.assert_array_equal(one.lr, two.lr)
     np.testing.assert_array_equal(one.hr, two.hr)
@@ -56,7 +56,7 @@ def test_a_seed_gives_the_same_pair_again(atoms):
 
 
 def test_the_fsc_with_the_model_is_a_half_near_the_stated_resolution(atoms):
-    """Over many draws: high at twice the resolution length, 0.15 to 0.6 at it as in deposited train maps, low beyond it."""
+    """Over many draws, it is high at half the frequency, 0.15 to 0.6 at the limit as in deposited train maps, and low beyond."""
     at = {0.5: [], 1.0: [], 1.5: []}
     for seed in range(12):
         pair = simulate.simulate(np.random.default_rng(seed), atoms)
@@ -72,7 +72,7 @@ def test_the_fsc_with_the_model_is_a_half_near_the_stated_resolution(atoms):
 
 
 def test_hr_lies_where_lr_does(atoms):
-    """No shift between the two sides of pairs: cross-correlations peak within a voxel of zero, and at zero as a rule."""
+    """LR and HR are not shifted: their cross-correlations peak within a voxel of zero, and at zero in most pairs."""
     peaks = []
     for seed in range(9):
         pair = simulate.simulate(np.random.default_rng(seed), atoms)
@@ -84,7 +84,7 @@ def test_hr_lies_where_lr_does(atoms):
 
 
 def test_a_tenth_of_pairs_hold_no_molecule(atoms, monkeypatch):
-    """Of these, two in five with the spectrum of a molecule's map."""
+    """Two in five of these have the spectrum of a molecule's map."""
     pair = simulate.Pair(np.ones((12, 12, 12)), np.ones((12, 12, 12)), None, 3.0)
     kinds = []
     monkeypatch.setattr(simulate, "simulate", lambda rng, atoms: pair)
@@ -96,7 +96,7 @@ def test_a_tenth_of_pairs_hold_no_molecule(atoms, monkeypatch):
 
 
 def test_detergent_is_in_the_map_and_in_the_target(atoms, monkeypatch):
-    """As the smooth density that it is: neither to be made sharp nor to be wiped out."""
+    """HR holds it as smooth density, so that the network neither sharpens nor removes it."""
     block = np.zeros((64, 64, 64), np.float32)
     block[:6] = 3.8
 
@@ -112,7 +112,7 @@ def test_detergent_is_in_the_map_and_in_the_target(atoms, monkeypatch):
 
 
 def test_noise_pairs_have_no_molecule_but_look_as_strong_as_one():
-    """HR is empty, and LR reaches network units of a molecule."""
+    """HR is empty, and LR reaches the values of a molecule in network units."""
     for seed in range(6):
         pair = simulate.noise(np.random.default_rng(seed))
         assert not pair.hr.any()
@@ -121,14 +121,14 @@ def test_noise_pairs_have_no_molecule_but_look_as_strong_as_one():
 
 
 def test_noise_like_a_pair_has_its_spectrum_and_none_of_its_phases(atoms):
-    """Shell by shell the same amplitudes, up to what a mask and the scale do; no correlation with the map."""
+    """The amplitudes by shell are similar, except for masking and scaling; there is no correlation with the map."""
     shares = []
     for seed in range(8):
         like = simulate.simulate(np.random.default_rng(seed), atoms)
         pair = simulate.noise(np.random.default_rng(100 + seed), like)
         assert pair.lr.shape == like.lr.shape and pair.resolution == like.resolution and not pair.hr.any()
         a, b = (x.astype(np.float32) - x.astype(np.float32).mean() for x in (pair.lr, like.lr))
-        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.2  # few low frequencies hold most of it
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.2  # a few low frequencies hold most of the power
         n = len(a)
         q2 = simulate.frequencies(n)[0]
         one, two = (degrade.radial_power(np.fft.rfftn(x), q2, n)[1][2 : n // 2] for x in (a, b))
@@ -137,7 +137,7 @@ def test_noise_like_a_pair_has_its_spectrum_and_none_of_its_phases(atoms):
 
 
 def test_misplacing_keeps_bonds_and_turns_side_chains(atoms):
-    """The main chain shifts smoothly and not on the whole; a side chain turns about its bond and keeps its length."""
+    """The main chain shifts smoothly without a net shift; side chains turn about their bond, which keeps its length."""
     xyz = (atoms.coordinates + 32).astype(np.float32)
     first = np.flatnonzero(np.diff(atoms.side > 0, prepend=False) & (atoms.side > 0))
     far = 0.0
@@ -149,11 +149,11 @@ def test_misplacing_keeps_bonds_and_turns_side_chains(atoms):
         assert np.median(np.abs(bonds[1] - bonds[0])) < 0.15
         assert np.abs(np.median(step, axis=0)).max() < 0.3
         far = max(far, float(np.linalg.norm(step[atoms.side > 0], axis=1).max()))
-    assert far > 1  # some side chain is another rotamer
+    assert far > 1  # some side chain has another rotamer
 
 
 def test_a_neighbour_touches_and_does_not_overlap(atoms):
-    """Chains of its own, and no atom within a bond's length."""
+    """It has chains of its own, and no atom closer than a bond length."""
     from scipy.spatial import cKDTree
 
     for seed in range(4):
@@ -165,7 +165,7 @@ def test_a_neighbour_touches_and_does_not_overlap(atoms):
 
 
 def test_a_ligand_is_in_the_map_and_in_the_target(atoms):
-    """Its atoms are real ones: bonded, not on top of each other as a rule, and beside the molecule."""
+    """It has 8 to 40 atoms, mostly a bond length apart, and density in HR."""
     for seed in range(4):
         both = simulate._with_ligand(np.random.default_rng(seed), atoms)
         ligand = both.coordinates[len(atoms) :]
@@ -177,7 +177,7 @@ def test_a_ligand_is_in_the_map_and_in_the_target(atoms):
 
 
 def test_detergent_lies_round_the_molecule_and_not_in_it():
-    """Nothing in the middle of the molecule, something beside it, and no detail."""
+    """There is none in the middle of the molecule, some around it, and it has no detail."""
     k, j, i = np.indices((64, 64, 64)) - 32
     molecule = (i * i + j * j + k * k < 14**2).astype(np.float32)
     for seed in range(4):
@@ -189,7 +189,7 @@ def test_detergent_lies_round_the_molecule_and_not_in_it():
 
 
 def test_a_map_can_be_worse_along_one_direction():
-    """Factors are 1 at the origin and at most 1 elsewhere, and differ along the axes of a shell."""
+    """Weights are 1 at the origin and at most 1 elsewhere, and vary within a shell."""
     n = 48
     spread = []
     for seed in range(8):
@@ -202,7 +202,7 @@ def test_a_map_can_be_worse_along_one_direction():
 
 
 def test_what_few_atoms_surround_is_exposed():
-    """Ranks from 0 to 1, low in the middle of a ball and high at its surface."""
+    """Ranks are from 0 to 1, low in the middle of a ball and high at its surface."""
     grid = np.argwhere(np.ones((20, 20, 20))) * 2.0 - 19
     radius = np.linalg.norm(grid, axis=1)
     ball, radius = grid[radius < 18], radius[radius < 18]
@@ -212,7 +212,7 @@ def test_what_few_atoms_surround_is_exposed():
 
 
 def test_a_loose_molecule_is_misplaced_more_than_a_rigid_one(atoms):
-    """Over several draws, on the main chain, where no side chain turns."""
+    """Shifts are measured over several draws, on the main chain, where nothing is rotated."""
     xyz = (atoms.coordinates + 32).astype(np.float32)
     size = {}
     for loose in (0.0, 1.0):
@@ -222,7 +222,7 @@ def test_a_loose_molecule_is_misplaced_more_than_a_rigid_one(atoms):
 
 
 def test_displaced_solvent_is_blurred_as_the_molecule_is():
-    """At 5 Å an overall B-factor of 200 Å² takes exp(-200 / 4 / 25) of it; at zero frequency nothing."""
+    """An overall B-factor of 200 Å² dampens it by exp(-200 / 4 / 25) at 5 Å, and not at zero frequency."""
     ball = (np.sum((np.indices((32, 32, 32)) - 16) ** 2, axis=0) < 64).astype(np.float32)
     q2 = degrade.frequencies(32)[0]
     one, two = (degrade.solvent(np.random.default_rng(0), ball, b, q2) for b in (0.0, 200.0))
@@ -232,7 +232,7 @@ def test_displaced_solvent_is_blurred_as_the_molecule_is():
 
 
 def test_the_ends_of_acidic_side_chains_are_weak(monkeypatch):
-    """They lose most of their density or all of it, whatever else is drawn; the rest of the molecule loses nothing."""
+    """In every draw they lose some or all of their density, and the rest of the molecule loses none."""
     rng = np.random.default_rng(0)
     xyz = np.concatenate([rng.normal(0, 4, (300, 3)) + (18, 32, 32), rng.normal(0, 3, (80, 3)) + (48, 32, 32)])
     plain = Scatterers(xyz, np.full(380, 6.0), np.full(380, 30.0), np.zeros(380, int), np.repeat([0, 1], [300, 80]))
@@ -248,16 +248,16 @@ def test_the_ends_of_acidic_side_chains_are_weak(monkeypatch):
 
 
 def test_solvent_is_taken_from_the_map(atoms, monkeypatch):
-    """One that is much denser than the molecule makes a hole of it."""
+    """Solvent much denser than the molecule would turn the molecule into a hole."""
     monkeypatch.setattr(degrade, "mask", lambda rng, xyz, voxel, atoms, molecule: (np.ones_like(molecule), False))
     monkeypatch.setattr(degrade, "solvent", lambda rng, molecule, b, q2: np.fft.rfftn(100 * molecule))
     for seed in range(3):
         pair = simulate.simulate(np.random.default_rng(seed), atoms)
-        assert np.corrcoef(pair.lr.ravel().astype(float), pair.hr.ravel() > 0.05)[0, 1] < 0  # without it 0.5 to 0.7
+        assert np.corrcoef(pair.lr.ravel().astype(float), pair.hr.ravel() > 0.05)[0, 1] < 0  # without this solvent, 0.5 to 0.7
 
 
 def test_voxels_are_as_large_as_those_of_deposited_maps(atoms, monkeypatch):
-    """From 0.6 to 1.8 Å, and never too large for the resolution; the map holds no frequency that they cannot."""
+    """They are 0.6 to 1.8 Å, never too large for the resolution, and the map has no frequencies beyond their Nyquist limit."""
     def signal(rng, xyz, atoms, n, *_):
         return np.zeros((n, n, n // 2 + 1), np.complex64), np.zeros(len(xyz), bool)
 
@@ -282,7 +282,7 @@ def test_voxels_are_as_large_as_those_of_deposited_maps(atoms, monkeypatch):
 
 
 def test_a_shelf_of_noise_goes_on_where_little_was_sharpened(atoms):
-    """Beyond 1.4 of the limit, against the limit itself: next to nothing in maps that were sharpened, and so cut off."""
+    """Its power at 1.45 times the limit, relative to that at the limit, is negligible in maps that were sharpened."""
     n, d, raw_b = 64, 3.5, 160.0
     density = simulate.target_density(atoms.coordinates + 32, atoms.weights, n)
     q2, q_max = degrade.frequencies(n)
@@ -297,7 +297,7 @@ def test_a_shelf_of_noise_goes_on_where_little_was_sharpened(atoms):
 
 
 def test_tight_masks_are_zones_close_to_atoms(atoms):
-    """None, tight and wide ones occur; a tight one is hard and keeps nothing beyond 2.5 Å of an atom's voxel."""
+    """No mask, tight masks and wide ones all occur; tight ones are hard and end 2.5 Å or less from an atom's voxel."""
     from scipy import ndimage
 
     n, xyz = 64, atoms.coordinates + 32
@@ -313,7 +313,7 @@ def test_tight_masks_are_zones_close_to_atoms(atoms):
 
 
 def test_a_map_made_of_a_list_of_positive_voxels_has_no_negatives(monkeypatch):
-    """Where negatives were, neighbours fill in; the mask still holds, and strong density stays what it was."""
+    """Neighbours replace negative voxels; the mask still applies, and strong density hardly changes."""
     from scipy import ndimage
 
     rng = np.random.default_rng(2)

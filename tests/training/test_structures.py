@@ -1,4 +1,4 @@
-"""Structures to simulate maps of: what is read of them, and what is kept."""
+"""Tests of the structures for simulation: reading and caching."""
 
 import gzip
 
@@ -10,7 +10,7 @@ from training import structures
 
 
 def test_side_chains_and_their_acidic_ends_are_told_from_the_main_chain(tmp_path):
-    """Aspartate and glutamate lose their carboxylates to the beam; asparagine keeps its amide; DNA has no side chains."""
+    """Only Asp and Glu have acidic ends, which lose density to radiation; Asn has none, and DNA has no side chains."""
     residues = {"ASP": "N CA C O CB CG OD1 OD2", "GLU": "N CA C O CB CG CD OE1 OE2", "ASN": "N CA C O CB CG OD1 ND2",
                 "DA": "P O5' C1' N9"}
     lines = [f"ATOM  {0:5d} {name:>4s} {residue:>3s} A{number:4d}    {10 + number:8.3f}{0:8.3f}{0:8.3f}  1.00 20.00"
@@ -21,7 +21,7 @@ def test_side_chains_and_their_acidic_ends_are_told_from_the_main_chain(tmp_path
 
 
 def test_the_cache_of_structures_is_renewed_with_their_list(tmp_path, atoms):
-    """What is packed comes back to 0.01 Å; a list that changed is read again; without files the cache is enough."""
+    """Cached coordinates are exact to 0.01 Å; a changed list is read again; without files, the cache suffices."""
     folder, cache = tmp_path / "structures", tmp_path / "cache.npz"
     for name in ("one", "two"):
         write_pdb(folder / "PDownB" / f"{name}.pdb.gz", atoms)
@@ -45,7 +45,7 @@ def test_the_cache_of_structures_is_renewed_with_their_list(tmp_path, atoms):
 
 
 def write_pdb(path, atoms):
-    """A chain of glycines from the first atoms of a set, as a PDB file."""
+    """Write the first atoms of a set as a chain of glycines to a PDB file."""
     structure, model, chain = gemmi.Structure(), gemmi.Model("1"), gemmi.Chain("A")
     for i in range(12):
         residue = gemmi.Residue()

@@ -1,4 +1,4 @@
-"""Tables of an evaluation, and its bars."""
+"""Tests of the tables of an evaluation, and of its bars."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from training.metrics.tables import bars, gain_table, group_tables, reach_table,
 
 
 def outcome(q=0.5, fsc=3.6, labels=("unet",)) -> dict:
-    """What `evaluate` writes for two maps, the input and our models, which are alike."""
+    """Return what `evaluate` writes for two maps, the input and our models, all with the same figures."""
     common = {"q_backbone": 0.5, "fsc0143": 3.0, "rscc": 0.6, "cube": 0.7, "improved": 1.0, "improved_mean": 1.0}
     one = {"q": 0.4, "fsc05": 4.0, "cc_mask": 0.7, "cc_box": 0.7, "cube_mean": 0.6, **common}
     two = {"q": q, "fsc05": fsc, "cc_mask": 0.74, "cc_box": 0.77, "cube_mean": 0.66, **common}
@@ -15,12 +15,12 @@ def outcome(q=0.5, fsc=3.6, labels=("unet",)) -> dict:
 
 
 def cells(line: str) -> list[str]:
-    """The cells of a line of a table."""
+    """Return the cells of a line of a table."""
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_bars_are_met_or_missed_by_how_much():
-    """Every bar is judged by its number."""
+    """Every bar is judged by its threshold."""
     assert all(met for _, _, met in bars(outcome(), "unet"))
     rows = {bar: (reached, met) for bar, reached, met in bars(outcome(q=0.43), "unet")}
     assert rows["Q-score, all atoms, +0.06"] == ("0.030 (0.030 short)", False)
@@ -30,7 +30,7 @@ def test_bars_are_met_or_missed_by_how_much():
 
 @pytest.mark.parametrize("ahead, met", [(3, False), (4, True)])
 def test_four_of_six_maps_must_be_better_than_the_released_generator(ahead, met):
-    """However far the mean is ahead."""
+    """A better mean alone is not enough."""
     case = outcome(labels=("EM-GAN", "unet"))
     figures = case["maps"]["a"]["unet"]
     case["maps"] = {str(n): {"input": case["maps"]["a"]["input"], "EM-GAN": figures,
@@ -41,7 +41,7 @@ def test_four_of_six_maps_must_be_better_than_the_released_generator(ahead, met)
 
 
 def test_the_worst_map_and_the_cubes_are_judged():
-    """A mean that is high enough does not hide a map that got worse; cubes are judged by their gain."""
+    """A sufficient mean does not hide a map that got worse; cubes are judged by their gain."""
     case = outcome()
     good = case["maps"]["a"]["unet"] | {"q": 0.6, "fsc05": 3.0, "cube_mean": 0.63}
     case["maps"]["a"]["unet"], case["maps"]["b"]["unet"] = good, good | {"q": 0.38, "fsc05": 4.1}
@@ -53,11 +53,11 @@ def test_the_worst_map_and_the_cubes_are_judged():
     assert rows["mean cube correlation about the mean +0.05"] == ("0.030 (0.020 short)", False)
     case["maps"]["b"]["unet"] = good | {"fsc05": None}
     assert ("FSC = 0.5 on the worst map no coarser by over 0.05 Å", "–", False) in [
-        (text.strip(), reached, met) for text, reached, met in bars(case, "unet")]  # a map without a figure may be the worst
+        (text.strip(), reached, met) for text, reached, met in bars(case, "unet")]  # a map without a figure could be the worst
 
 
 def test_bars_by_protein_count_every_protein_once():
-    """Two good maps of one protein do not make up for a bad one of another; the worst map stays the worst."""
+    """Two good maps of one protein do not outweigh a bad one of another; the worst map stays the worst."""
     case = outcome()
     good = case["maps"]["a"]["unet"] | {"q": 0.49}
     case["maps"] = {name: case["maps"]["a"] | {"unet": good | {"q": q}} for name, q in (("a", 0.49), ("c", 0.49), ("b", 0.41))}
@@ -70,7 +70,7 @@ def test_bars_by_protein_count_every_protein_once():
 
 @pytest.mark.parametrize("planted, words", [((1, 1), "of a planted glycan's"), ((1, 0), "of a ligand or planted glycan's")])
 def test_the_bar_for_ligands_says_what_was_there(planted, words):
-    """A glycan that was planted is no proof for real ligands."""
+    """Success with planted glycans only is not presented as success with real ligands."""
     case = outcome()
     figures = {"noise": 0.0, "solvent": 0.0, "deleted": 0.0, "ligand": 0.95}
     case["controls"] = {name: {"unet": figures | {"planted": p}} for name, p in zip("ab", planted, strict=True)}
@@ -78,7 +78,7 @@ def test_the_bar_for_ligands_says_what_was_there(planted, words):
 
 
 def test_a_control_that_no_map_has_is_missed():
-    """A ligand where the map is empty has no correlation to keep."""
+    """A ligand in an empty region of a map has no correlation to keep."""
     case = outcome()
     figures = {"noise": 0.0, "solvent": 0.0, "deleted": 0.0, "ligand": float("nan"), "planted": 0.0}
     case["controls"] = {name: {"unet": figures} for name in "ab"}
@@ -87,7 +87,7 @@ def test_a_control_that_no_map_has_is_missed():
 
 
 def test_tables_hold_every_map_and_the_mean():
-    """A row a map, a mean, and a column a figure and method."""
+    """There is a row for each map, one for the mean, and a column for each figure and method."""
     tables = group_tables(outcome())
     q = next(text for text in tables if "Q-score" in text)
     lines = q.splitlines()[2:]
@@ -97,7 +97,7 @@ def test_tables_hold_every_map_and_the_mean():
 
 
 def test_models_stand_side_by_side():
-    """A column a model in the means and the bars."""
+    """The tables of means and of bars have one column per model."""
     two = outcome(q=0.43, labels=("old", "new"))
     assert cells(summary_table(two).splitlines()[0])[1:] == ["input", "old", "new"]
     rows = {cells(line)[0]: cells(line)[1:] for line in reach_table(two).splitlines()}
@@ -106,7 +106,7 @@ def test_models_stand_side_by_side():
 
 
 def test_differences_have_the_standard_error_of_maps_and_of_proteins():
-    """Gains 0.1, 0.3 and 0.5 in Q-score, the first two of one protein; the released generator is a base of its own."""
+    """Gains in Q-score are 0.1, 0.3 and 0.5, the first two of one protein; the released generator is a second baseline."""
     case = outcome(labels=("EM-GAN", "unet"))
     figures = {key: value for key, value in case["maps"]["a"]["unet"].items() if key != "d_model"}
     case["maps"] = {name: {"input": case["maps"]["a"]["input"], "EM-GAN": figures | {"q": 0.4 + lead},
@@ -117,7 +117,7 @@ def test_differences_have_the_standard_error_of_maps_and_of_proteins():
     assert cells(lines[0])[1:] == ["unet − input: 3 maps", "unet − input: 2 proteins",
                                    "unet − EM-GAN: 3 maps", "unet − EM-GAN: 2 proteins"]  # fmt: skip
     row = next(cells(line) for line in lines if line.startswith("| Q-score"))
-    # deviation 0.2 over the root of 3; 0.2 and 0.5 of two proteins; leads 0, 0, 0.1
+    # standard deviation 0.2 over sqrt(3); proteins' means 0.2 and 0.5; leads 0, 0, 0.1
     assert row[1:] == ["+0.300 ± 0.115", "+0.350 ± 0.150", "+0.033 ± 0.033", "+0.050 ± 0.050"]
     case["maps"] = {"a": case["maps"]["a"]}
     assert next(cells(line) for line in gain_table(case).splitlines() if line.startswith("| Q-score"))[1] == "+0.100 ± –"
@@ -125,7 +125,7 @@ def test_differences_have_the_standard_error_of_maps_and_of_proteins():
 
 @pytest.mark.parametrize("ran", [False, True])
 def test_the_summary_has_one_fsc(ran):
-    """That of mtriage if it was run, otherwise our own; no row without figures."""
+    """It is mtriage's if that was run, else our own; rows without figures are left out."""
     case = outcome()
     for methods in case["maps"].values() if ran else ():
         for figures in methods.values():

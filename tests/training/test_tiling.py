@@ -1,4 +1,4 @@
-"""The comparison of tilings."""
+"""Tests of the comparison of tilings."""
 
 import numpy as np
 from scipy import ndimage
@@ -10,7 +10,7 @@ from training import tiling
 
 
 def test_tilings_are_compared_with_a_dense_one(tmp_path):
-    """An identity has no error in any tiling, and every preset is in the table."""
+    """An identity network has no error in any tiling, and every preset is in the table."""
     card = store.Card("same", "unet", {"widths": [8], "depths": [0]}, 32, 4, "robust")
     density = DensityMap(ndimage.gaussian_filter(np.random.default_rng(0).random((40, 40, 40)), 2) - 0.45)
     rows = tiling.compare(density, store.Model(build("unet", **card.options).eval(), card, "0"))
@@ -19,7 +19,7 @@ def test_tilings_are_compared_with_a_dense_one(tmp_path):
 
 
 def test_tilings_are_timed_on_all_tiles(monkeypatch):
-    """Of a map that is empty for the most part, too: what is skipped costs no time."""
+    """Empty tiles of a mostly empty map are not skipped, since skipping would distort the times."""
     reports = []
 
     def enhance(*arguments, **options):

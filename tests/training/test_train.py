@@ -1,4 +1,4 @@
-"""Losses and the trainer: what they promise, on data made here."""
+"""Tests of the losses and the trainer, on data made here."""
 
 import json
 import signal
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("n", [16, 25])
 def test_content_is_the_squared_error_and_twice_the_blurred_one(n):
-    """Against scipy's own blur, for even and odd tiles."""
+    """The loss agrees with scipy's Gaussian blur, for even and odd tile sizes."""
     rng = np.random.default_rng(0)
     sr, hr = (ndimage.gaussian_filter(rng.standard_normal((n, n, n)), 1, mode="wrap") for _ in range(2))
     blurred = ndimage.gaussian_filter(sr - hr, BLUR, mode="wrap", truncate=8)
@@ -36,7 +36,7 @@ def test_content_is_the_squared_error_and_twice_the_blurred_one(n):
 
 
 def test_what_is_not_trusted_costs_nothing():
-    """Neither loss sees a voxel whose HR is not known."""
+    """Neither loss depends on voxels that are not trusted."""
     torch.manual_seed(0)
     hr, trusted = torch.rand(1, 1, 16, 16, 16), torch.ones(1, 1, 16, 16, 16)
     sr = hr.clone()
@@ -47,7 +47,7 @@ def test_what_is_not_trusted_costs_nothing():
 
 
 def test_the_shell_loss_ignores_filters_and_punishes_noise():
-    """Zero for a sharpened copy, near one for another map."""
+    """It is zero for a scaled copy, and near one for an unrelated map."""
     torch.manual_seed(0)
     hr, ones = torch.randn(2, 1, 24, 24, 24), torch.ones(2, 1, 24, 24, 24)
     assert float(shell_disagreement(3 * hr, hr, ones, torch.full((2,), 3.0))) == pytest.approx(0, abs=1e-3)
@@ -55,7 +55,7 @@ def test_the_shell_loss_ignores_filters_and_punishes_noise():
 
 
 def test_the_shell_loss_counts_most_at_a_maps_own_resolution():
-    """What is wrong at 4 to 2.4 Å matters to a map of 3 Å, what is wrong at 16 to 6 Å to one of 8 Å."""
+    """Errors at 4 to 2.4 Å matter for a 3 Å map, errors at 16 to 6 Å for an 8 Å map."""
     torch.manual_seed(0)
     n, ones = 32, torch.ones(1, 1, 32, 32, 32)
     hr, other = torch.randn(2, 1, 1, n, n, n)
@@ -80,7 +80,7 @@ def settings(filled_pool):
 
 @pytest.fixture
 def sit(settings, monkeypatch, capsys):
-    """Return what lets the trainer sit in a folder, with further options, and gives what it prints."""
+    """Return a function that runs the trainer in a folder, with further options, and returns what it prints."""
     def sit(folder, *extra, given=settings):
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
@@ -91,7 +91,7 @@ def sit(settings, monkeypatch, capsys):
 
 
 def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool, settings, sit):
-    """Half the density is soon learned; a second sitting begins where the first ended; the result can be exported and loaded."""
+    """A run learns to halve the density; a second session resumes it; the result can be exported and loaded."""
     shard = filled_pool / "simulated-00000.npz"
     pool.write_shard(shard, [replace(pair, hr=pair.lr / 2) for pair in pool.read_shard(shard)])
     often = ("--report", "20", "--rate", "1e-3", "--warm-up", "10", "--clip", "1")
@@ -102,7 +102,7 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool, settings, sit):
     assert len(losses) == 3 and "step 60" in second
     assert second.splitlines()[-1].startswith("runs/tiny/state.pt: 60 steps, ")
     assert losses[-1] < losses[0] / 2
-    assert "of 0.5 hours" in first and "of 0.5 hours" in second  # hours hold until they are given again
+    assert "of 0.5 hours" in first and "of 0.5 hours" in second  # hours are kept until they are given again
     out = tmp_path / "tiny.safetensors"
     card = export(tmp_path / "runs" / "tiny", out, name="tiny", tile=32, margin=4)
     assert card.training["steps"] == 60 and card.training["voxels"] == (40 * 2 + 20) * 24**3
@@ -115,7 +115,7 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool, settings, sit):
     elsewhere = tmp_path / "elsewhere"
     third = sit(elsewhere, "--steps", "2", "--report", "1", "--start-from", str(out))
     assert float(third.split("content ")[1].split()[0]) < 1.5 * losses[0]
-    out.unlink()  # what a run was begun from is not needed to go on, and its card still names it
+    out.unlink()  # not needed to resume, and the card still names it
     short = [*settings[:6], "--steps", "1", "--report", "1", "--rate", "1e-5"]
     fourth = sit(elsewhere, given=short)
     assert fourth.startswith("runs/tiny goes on with other settings: --rate 1e-05 (was 0.0004)\n")
@@ -139,13 +139,13 @@ def run(settings, tmp_path, monkeypatch):
 @pytest.mark.parametrize("step, hours, share", [
     (0, 0, 0.25), (1, 0, 0.5), (3, 0, 1), (9, 0, 1), (9, 0.5, 0.5 + 0.5**1.5), (9, 1, 0.5), (1, 1, 0.25), (9, 2, 0), (9, 3, 0)])
 def test_the_rate_rises_by_steps_and_falls_by_hours(run, step, hours, share):
-    """In a line over the warm-up; then as half a cosine, to nothing when the time is over."""
+    """It rises linearly over the warm-up, and falls to zero as a half cosine over the hours."""
     run.step, run.seconds = step, 3600 * hours
     assert run.rate() == pytest.approx(8e-4 * share, abs=1e-12)
 
 
 def test_a_gradient_that_overflows_does_no_harm(run, monkeypatch):
-    """A loss that is no number leaves the weights numbers, and those of the moving average."""
+    """A loss that is not finite leaves the weights and their moving average finite."""
     tensors = [torch.rand(1, 1, 8, 8, 8) for _ in range(3)]
     run.train_step(*tensors, torch.tensor([3.0]))
     with monkeypatch.context() as patch:
@@ -156,7 +156,7 @@ def test_a_gradient_that_overflows_does_no_harm(run, monkeypatch):
 
 
 def test_the_papers_objective_trains_both_networks(tmp_path, sit):
-    """Content and adversarial losses are both reported, and the discriminator is saved with the generator."""
+    """Content and adversarial losses are reported, and the discriminator is saved with the generator."""
     printed = sit(tmp_path, "--objective", "content", "--adversarial", "1e-3", "--steps", "2", "--report", "1")
     assert printed.count("adversarial") == printed.count("critic") == 2
     state = torch.load(tmp_path / "runs" / "tiny" / "state.pt", weights_only=True)
@@ -164,14 +164,14 @@ def test_the_papers_objective_trains_both_networks(tmp_path, sit):
 
 
 def test_an_empty_pool_is_said_so(tmp_path, monkeypatch):
-    """One sentence, and how to mend it."""
+    """One sentence says how to fill it."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="run python -m training.pool first"):
         main(["--name", "tiny", "--pool", str(tmp_path)])
 
 
 def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, settings, sit):
-    """SIGTERM ends the sitting after the step it is in, with all saved; a fork begins with the average of it."""
+    """SIGTERM ends the session after its current step and saves everything; a new run can start from its averaged weights."""
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "training.train", *settings, "--report", "1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -182,7 +182,7 @@ def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, settings, sit):
     saved = tmp_path / "runs" / "tiny" / "state.pt"
     state = torch.load(saved, weights_only=True)
     assert state["step"] >= 3 and state["voxels"] == state["step"] * 2 * 24**3
-    del state["voxels"]  # as states were, once
+    del state["voxels"]  # as in older states
     torch.save(state, saved)
     sit(tmp_path / "fork", "--steps", "1", "--start-from", str(saved))
     card = export(tmp_path / "fork" / "runs" / "tiny", tmp_path / "tiny.safetensors", name="tiny", tile=32, margin=4)
@@ -191,7 +191,7 @@ def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, settings, sit):
 
 
 def test_a_sitting_leaves_signals_as_they_were(tmp_path, sit):
-    """And no thread that reads shards."""
+    """It also leaves no thread that reads shards."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     sit(tmp_path, "--steps", "1")
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
@@ -202,7 +202,7 @@ def test_a_sitting_leaves_signals_as_they_were(tmp_path, sit):
 
 
 def test_a_network_is_deepened_in_steps(tmp_path, sit):
-    """The paper's generator with more blocks begins as the run it deepens; one with fewer is refused."""
+    """The paper's generator can start from a run with fewer blocks and gives the same output; one with fewer is refused."""
     def paper(name, *extra, **options):
         return sit(tmp_path, "--architecture", "generator", "--objective", "content", "--name", name, "--options",
                    json.dumps(options), *extra)
