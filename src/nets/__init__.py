@@ -1,4 +1,4 @@
-"""The networks, by the names that weights files use. Importing this package does not import torch."""
+"""Network architectures, by the names that weights files use. Importing this package does not import torch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ARCHITECTURES = {
 
 
 def build(architecture: str, **options: object) -> nn.Module:
-    """Make a network with fresh weights; `options` are the class's own parameters.
+    """Build a network with newly initialised weights; `options` are the parameters of its class.
 
     Raises
     ------
     ValueError
-        If there is no architecture of that name, or it does not take these options.
+        If there is no architecture of that name, or it does not accept these options.
     """
     if architecture not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))

@@ -1,4 +1,4 @@
-"""The paper's discriminator, needed in training alone (SuperEM, Methods, "Network architecture")."""
+"""The paper's discriminator, used in training only (SuperEM, Methods, "Network architecture")."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import nn
 
 
 class Discriminator(nn.Module):
-    """Ten 3D convolutions, 32 channels first and doubled every two; fully convolutional.
+    """Ten 3D convolutions, fully convolutional; 32 channels at first, doubled after every two.
 
-    Each is followed by group normalisation (16 groups), PReLU and dropout. The second of every pair halves the
-    grid. A convolution of kernel 1 and the mean over what is left of the grid give two logits, generated and
-    real, whose softmax the paper takes; it is left to the loss, where it is stable.
+    Each is followed by group normalisation (16 groups), PReLU and dropout. The second of every pair halves the grid. A
+    convolution with kernel 1, averaged over the remaining grid, gives two logits: generated and real. The paper's
+    softmax over them is left to the loss, where it is numerically stable.
 
     Parameters
     ----------
@@ -36,5 +36,5 @@ class Discriminator(nn.Module):
         self.judge = nn.Conv3d(before, 2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Density (B, 1, D, H, W) to logits (B, 2) of generated and real."""
+        """Return logits (B, 2), generated and real, for density (B, 1, D, H, W)."""
         return self.judge(self.layers(x)).mean(dim=(2, 3, 4))

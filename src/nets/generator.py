@@ -7,10 +7,10 @@ from torch import nn
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with instance normalisation, PReLU and dropout between them, and a skip connection.
+    """Two convolutions with instance normalisation, with PReLU and dropout between them, and a skip connection.
 
-    The last normalisation's gain starts at zero, so that a new block is the identity and a trained network
-    can be deepened in steps.
+    The last normalisation's gain starts at zero, so that a new block is the identity and a trained network can be
+    deepened step by step.
     """
 
     def __init__(self, channels: int, dropout: float) -> None:
@@ -27,15 +27,15 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, D, H, W) to the same shape."""
+        """Transform (B, C, D, H, W) to the same shape."""
         return x + self.layers(x)
 
 
 class Generator(nn.Module):
-    """The paper's generator, stride 1 throughout: output size = input size.
+    """The paper's generator; stride 1 throughout, so the output has the size of the input.
 
-    A convolution of kernel 3 to 32 channels, `blocks` residual blocks, a last convolution of kernel 3 with
-    32 channels, then tanh rescaled to 0...1. The paper does not say how 32 channels become one density a voxel:
+    It consists of a convolution with kernel 3 to 32 channels, `blocks` residual blocks, a last convolution with kernel
+    3 and 32 channels, and tanh rescaled to 0...1. The paper does not say how 32 channels become one density per voxel;
     here the last convolution has 32 input channels and one output channel.
 
     Parameters
@@ -51,5 +51,5 @@ class Generator(nn.Module):
         self.leave = nn.Conv3d(channels, 1, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalised density (B, 1, D, H, W) to density in 0...1 of the same shape; at least 2 voxels an axis."""
+        """Return density in 0...1 for normalised density (B, 1, D, H, W), same shape; at least 2 voxels per axis."""
         return (torch.tanh(self.leave(self.blocks(self.enter(x)))) + 1) / 2

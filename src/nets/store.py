@@ -1,7 +1,7 @@
 """Weights files: safetensors with a model card in the metadata, never pickle.
 
-The card holds all that rebuilds the network and says what it is worth, so a file that a user trained and one
-that ships in the bundle are read alike.
+The card holds everything needed to rebuild the network and describes its quality, so that a file trained by a user is
+read like one that ships in the bundle.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from . import build
 if TYPE_CHECKING:
     from torch import nn
 
-#: Where the bundle's own weights are.
+#: Folder of the bundle's own weights.
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
-#: The model that is used when none is named.
+#: Model used if none is named.
 DEFAULT = "unet"
 SUFFIX = ".safetensors"
 METADATA_KEY = "superem"
-#: Longest header, bytes, that the format allows.
+#: Longest header that the format allows, in bytes.
 LONGEST_HEADER = 100_000_000
 
 
@@ -36,32 +36,32 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True)
 class Card:
-    """What a weights file says of itself.
+    """Model card: the description of a network in its weights file.
 
     Attributes
     ----------
     name
-        What the user types.
+        Name that the user types.
     architecture, options
         Passed to `nets.build`.
     tile, margin
-        Preferred tile edge and dead margin, voxels of 1 Å.
+        Preferred edge of a tile, and width of its margin, in voxels of 1 Å; predictions in the margin are not used.
     normalisation
         A name in `core.normalise.NORMALISATIONS`.
     rotations
-        Orientations that predictions are averaged over, unless the user names a number: one of `core.runner.ROTATION_COUNTS`.
+        Number of orientations over which to average predictions by default: one of `core.runner.ROTATION_COUNTS`.
     blur
-        (resolution, sigma) pairs, Å: how a prediction is blurred, by what its input could tell (`core.sharpness`).
+        (resolution, sigma) pairs, Å: how strongly to blur a prediction, by its input's resolution (`core.sharpness`).
     follow
         How far, from 0 to 1, its amplitudes at low frequencies follow those of its input (`core.sharpness`).
     reliability
-        (local detail, Q-score) pairs, network units: what Q-score to expect where (`core.reliability`); empty if unknown.
+        (local detail in network units, Q-score) pairs, to predict the Q-score (`core.reliability`); empty if unknown.
     summary
         One line for the user: what the model is for.
     training, validation
-        What it was trained on and for how long; figures on the validation maps.
+        Training data and duration; figures on the validation maps.
     version
-        Of these weights.
+        Version of the weights.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Model:
-    """A network ready to run (in eval mode, on the CPU), its card, and the file's SHA-256."""
+    """A network ready to run (in eval mode, on the CPU), its card, and the SHA-256 of its weights file."""
 
     network: nn.Module
     card: Card
@@ -92,29 +92,29 @@ class Model:
 def save(path: str | Path, network: nn.Module, card: Card) -> None:
     """Write the network's weights and its card as one safetensors file.
 
-    Weights are stored as float16, whose rounding (0.05 %) is far below what training resolves, and computed
-    with as float32. A file of this name is replaced once the new one is whole.
+    Weights are stored as float16, whose rounding (0.05 %) is far below what training resolves, and used as float32. An
+    existing file is replaced once the new one is complete.
 
     Raises
     ------
     MapError
-        If it cannot be written.
+        If the file cannot be written.
     """
     from safetensors import torch
 
     state = {k: v.detach().cpu().half().contiguous() for k, v in network.state_dict().items()}
     content = torch.save(state, metadata={METADATA_KEY: json.dumps(asdict(card))})
     with replaced(Path(path)) as part:
-        part.write_bytes(content)  # not by safetensors' save_file, which makes a file that nobody else may read
+        part.write_bytes(content)  # not by safetensors' save_file, whose files only their owner may read
 
 
 def read_card(path: str | Path) -> Card:
-    """The card of a weights file, read without torch.
+    """Return the card of a weights file; does not import torch.
 
     Raises
     ------
     WeightsError
-        If the file is not there, is cut short, or is no SuperEM weights file.
+        If the file is missing, cut short, or not a SuperEM weights file.
     """
     path = Path(path)
     try:
@@ -134,18 +134,18 @@ def read_card(path: str | Path) -> Card:
 
 
 def bundled() -> list[Card]:
-    """Cards of the models in the bundle, the default first."""
+    """Return the cards of the models in the bundle, the default first."""
     cards = [read_card(path) for path in sorted(FOLDER.glob("*" + SUFFIX))]
     return sorted(cards, key=lambda card: (card.name != DEFAULT, card.name))
 
 
 def find(name_or_path: str) -> Path:
-    """The weights file that a name (of a bundled model) or a path stands for.
+    """Return the weights file for the name of a bundled model, or for a path.
 
     Raises
     ------
     WeightsError
-        If it stands for none; the sentence lists the names that there are.
+        If there is none; the message lists the bundled models.
     """
     inside = FOLDER / (name_or_path + SUFFIX)
     if inside.parent == FOLDER and inside.is_file():
@@ -158,13 +158,13 @@ def find(name_or_path: str) -> Path:
 
 
 def load(name_or_path: str = DEFAULT) -> Model:
-    """Rebuild the network that a weights file holds.
+    """Return the network in a weights file, with its card.
 
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, does not fit the architecture that it names, holds no generator, or has a card that
-        cannot be followed.
+        If the file is missing or damaged, does not fit the architecture that it names, holds no generator, or has a
+        card with invalid values.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -189,7 +189,7 @@ def load(name_or_path: str = DEFAULT) -> Model:
 
 
 def _check(card: Card) -> None:
-    """Refuse a card that asks for what there is not: ValueError, or TypeError where something is of another kind."""
+    """Raise ValueError for a card with values that this version cannot use, or TypeError for one of the wrong type."""
     from ..core.normalise import NORMALISATIONS
     from ..core.runner import ROTATION_COUNTS
 

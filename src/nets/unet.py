@@ -1,8 +1,8 @@
-"""The efficient generator: a residual U-Net that works at half resolution and adds its answer to its input.
+"""The efficient generator: a residual U-Net that works at half resolution and adds its output to its input.
 
-Space-to-depth turns 2 × 2 × 2 voxels into 8 channels, so every convolution sees an eighth of the voxels, and
-the skip around the whole network keeps full resolution. Nothing is normalised over the tile: a voxel's value does
-not depend on what else is in its tile, so tiles agree where they overlap and may have any size.
+Space-to-depth turns 2 × 2 × 2 voxels into 8 channels, so that convolutions run on an eighth of the voxels, and the skip
+connection around the whole network keeps full resolution. Nothing is normalised over the tile: a voxel's value does not
+depend on the rest of its tile, so tiles agree where they overlap and may have any size.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-#: Variance over the channels below which a voxel is empty, not to be blown up.
+#: Added to the variance over the channels, so that an empty voxel, whose variance is smaller, is not amplified.
 NORM_FLOOR = 1e-2
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each voxel alone: it keeps training steady and knows nothing of the tile."""
+    """Layer normalisation over the channels of each voxel separately: it stabilises training and is independent of the tile."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, D, H, W) to the same shape."""
+        """Transform (B, C, D, H, W) to the same shape."""
         last = x.permute(0, 2, 3, 4, 1)
-        # autocast would make four bytes of two, at twice the time; older PyTorch has none for Apple GPUs, where it is never on
+        # Autocast would use 32-bit numbers instead of 16-bit ones here, which takes twice the time. Older PyTorch has
+        # no autocast for Apple GPUs, where it is never on.
         plain = nullcontext() if x.dtype == torch.float32 else torch.autocast(x.device.type, enabled=False)
         with plain:
             return F.layer_norm(last, last.shape[-1:], eps=NORM_FLOOR).permute(0, 4, 1, 2, 3)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 × 3 × 3 convolutions with PReLU on the normalised input, added to the input; starts as the identity."""
+    """Two 3 × 3 × 3 convolutions, with PReLU, of the normalised input, added to the input; starts as the identity."""
 
     def __init__(self, channels: int, norm: bool) -> None:
         super().__init__()
@@ -42,14 +43,14 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, D, H, W) to the same shape."""
-        return self.second(self.activation(self.first(self.norm(x)))).add_(x)  # in place: a tenth less time on a CPU
+        """Transform (B, C, D, H, W) to the same shape."""
+        return self.second(self.activation(self.first(self.norm(x)))).add_(x)  # in place, to save a tenth of the time on a CPU
 
 
 class Grow(nn.Module):
-    """Transposed convolution of kernel and stride 2: a 1 × 1 × 1 convolution, rearranged.
+    """Transposed convolution with kernel and stride 2, computed as a 1 × 1 × 1 convolution and a rearrangement.
 
-    That is the same sum, and runs on Apple GPUs too, for which PyTorch before 2.8 has no transposed convolution.
+    The sum is the same, and it also runs on Apple GPUs, for which PyTorch before 2.8 has no transposed convolution.
     """
 
     def __init__(self, channels: int, to: int) -> None:
@@ -58,7 +59,7 @@ class Grow(nn.Module):
         self.bias = nn.Parameter(torch.zeros(to))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, channels, d, h, w) to (B, to, 2d, 2h, 2w)."""
+        """Transform (B, channels, d, h, w) to (B, to, 2d, 2h, 2w)."""
         weight = self.weight.flatten(2).permute(1, 2, 0).reshape(-1, x.shape[1], 1, 1, 1)
         return _depth_to_space(F.conv3d(x, weight, self.bias.repeat_interleave(8)))
 
@@ -71,9 +72,9 @@ class UNet(nn.Module):
     widths
         Channels at each level, finest (2 Å voxels for a 1 Å map) first.
     depths
-        Residual blocks at each level: on the way down, and again on the way up.
+        Residual blocks at each level on the way down, and again (except at the last level) on the way up.
     norm
-        Whether residual blocks see their input normalised over its channels: wide networks diverge without.
+        Whether to normalise the input of residual blocks over its channels; without it, wide networks diverge.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class UNet(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalised density (B, 1, D, H, W) to enhanced density of the same shape; any D, H, W."""
+        """Return enhanced density for normalised density (B, 1, D, H, W), same shape; any D, H, W."""
         shape = x.shape[-3:]
         padding = [p for n in reversed(shape) for p in (0, -n % self.multiple)]
         padded = F.pad(x, padding)
@@ -114,14 +115,14 @@ def _blocks(channels: int, depth: int, norm: bool) -> nn.Sequential:
 
 
 def _space_to_depth(x: torch.Tensor) -> torch.Tensor:
-    """(B, 1, 2d, 2h, 2w) to (B, 8, d, h, w)."""
+    """Rearrange (B, 1, 2d, 2h, 2w) to (B, 8, d, h, w)."""
     b, _, d, h, w = x.shape
     x = x.reshape(b, d // 2, 2, h // 2, 2, w // 2, 2)
     return x.permute(0, 2, 4, 6, 1, 3, 5).reshape(b, 8, d // 2, h // 2, w // 2)
 
 
 def _depth_to_space(x: torch.Tensor) -> torch.Tensor:
-    """(B, 8c, d, h, w) to (B, c, 2d, 2h, 2w)."""
+    """Rearrange (B, 8c, d, h, w) to (B, c, 2d, 2h, 2w)."""
     b, channels, d, h, w = x.shape
     x = x.reshape(b, channels // 8, 2, 2, 2, d, h, w)
     return x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, channels // 8, 2 * d, 2 * h, 2 * w)
