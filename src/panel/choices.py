@@ -1,4 +1,4 @@
-"""What a person chooses in the panel, and the command that it stands for."""
+"""The user's choices in the panel, and the command that they stand for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core import predict, tiles
 
-#: The values that the panel offers for each choice, with what it says of them.
+#: Values that the panel offers for each choice, and their labels.
 TILINGS = dict(zip(tiles.PRESETS, ("Normal", "Fast: less overlap", "Paper: 25 Å tiles, stride 4, slow"), strict=True))
 REGIONS = {"all": "Whole map", "shown": "What is shown"}
 GRIDS = dict(zip(predict.GRIDS, ("1 Å", "Same as input"), strict=True))
@@ -18,16 +18,16 @@ ROTATIONS[str(predict.ROTATION_COUNTS[-1])] += ": all there are"
 
 @dataclass(frozen=True)
 class Choices:
-    """One setting of the panel; the names are those of the command's keywords."""
+    """The panel's choices; the fields are the keywords of the command."""
 
     device: str = "auto"
-    model: str = ""  # the default model
+    model: str = ""  # empty: the default model
     tiling: str = "normal"
     subregion: str = "all"
     grid: str = "1A"
-    rotations: str = ""  # as many as the model's card says
-    batch_size: int = 0  # as the device's memory allows
-    resolution: float = 0.0  # Å; found from the map
+    rotations: str = ""  # empty: the number in the model card
+    batch_size: int = 0  # 0: as the device's memory allows
+    resolution: float = 0.0  # Å; 0: estimated from the map
     reliability: bool = False
 
     def command(self, spec: str) -> str:
@@ -50,7 +50,7 @@ class Choices:
         return " ".join(words)
 
     def state(self) -> dict[str, Any]:
-        """Return plain values, for sessions and settings."""
+        """Return the choices as plain values, for session files and settings."""
         return asdict(self)
 
 
@@ -59,7 +59,7 @@ _OFFERED = {"tiling": TILINGS, "subregion": REGIONS, "grid": GRIDS, "rotations":
 
 
 def from_state(state: Mapping[str, Any]) -> Choices:
-    """Read what `state` made, by this or another version of the bundle; what is not understood is left at its default."""
+    """Return the choices that `state` saved, in this or another version of the bundle; unknown values get their defaults."""
     kept: dict[str, Any] = {}
     for field in fields(Choices):
         value = state.get(field.name)

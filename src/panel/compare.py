@@ -1,7 +1,7 @@
-"""Two maps in one place: one or the other, both blended, side by side, and both levels moved together.
+"""Comparison of two maps: one or the other, both blended or side by side, and contour levels moved together.
 
-All that stays is done by ChimeraX's own commands, so that it is logged and can be scripted. While a slider is
-dragged the same changes are made directly, for a command at every step would fill the log.
+Lasting changes use ChimeraX's own commands, so that they are logged and can be scripted. While a slider is dragged, the
+same changes are made directly, because a command at every step would fill the log.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ..expected_q import painter_of
 from ..names import FILE_SUFFIXES, file_name
 from ..volumes import contoured_volume, density_of, level_enclosing
 
-#: The level slider goes from a quarter of the volume enclosed at its middle to four times as much.
+#: The level slider spans this factor of enclosed volume to either side of its middle.
 VOLUME_RANGE = 4.0
-#: Of a map of more voxels than this only every second one, or third, ... is contoured for its volume, lest it take long.
+#: Maps of more voxels than this are contoured at every second voxel, or third, ..., to measure their volume quickly.
 CONTOURED = 30_000_000
-#: Voxels that are ranked to find a level quickly.
+#: Number of voxels in the sample from which a level is found quickly.
 SAMPLE = 1_000_000
-#: How near the volume inside a contour comes to the one asked for, as a part of it.
+#: Relative tolerance of the volume inside a contour.
 NEAR = 0.005
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The map that went in (`before`) and the super-resolved one (`after`); both chimerax.map.Volume."""
+    """The input map (`before`) and the super-resolved map (`after`); both chimerax.map.Volume."""
 
     before: Any
     after: Any
@@ -46,7 +46,7 @@ class Pair:
 
     @property
     def session(self) -> Any:
-        """The session that both are open in."""
+        """The session in which both are open."""
         return self.before.session
 
     @property
@@ -56,37 +56,37 @@ class Pair:
 
     @property
     def usable(self) -> bool:
-        """Whether these are two maps that are still open."""
+        """Whether these are two different maps, both still open."""
         return self.before is not self.after and not any(m is None or m.deleted or m.id is None for m in self.maps)
 
-    # Which of both is seen
+    # Visibility
 
     def flip(self) -> Any:
-        """Show the one of both that is hidden, alone and opaque; return it."""
+        """Show the map that is hidden, alone and opaque; return it."""
         shown = self.before if self.after.display else self.after
         self.show_only(shown)
         return shown
 
     def show_only(self, shown: Any) -> None:
-        """Show one of both, opaque, and hide the other."""
+        """Show one of the maps, opaque, and hide the other."""
         hidden = self.after if shown is self.before else self.before
         with self._colours_kept(0, 0):
             self._run(f"hide #!{hidden.id_string} models; {_show(shown)}; transparency {self.spec} 0 target s")
 
     def put_away(self) -> None:
-        """Hide `after`, another result having taken its place."""
+        """Hide `after`, because another result has taken its place."""
         if self.after.display:
             self._run(f"hide #!{self.after.id_string} models")
 
     def blend(self, percent: float) -> None:
-        """Show both laid over each other: 0 is `before` alone, 100 `after` alone."""
+        """Show both maps overlaid: 0 is `before` alone, 100 `after` alone."""
         before, after = self.transparencies(percent)
         with self._colours_kept(before, after):
             self._run(f"{self._show_both()}; transparency #{self.before.id_string} {before:.0f} target s; "
                       f"transparency #{self.after.id_string} {after:.0f} target s")
 
     def preview_blend(self, percent: float) -> None:
-        """Do what `blend` does without a command."""
+        """Do the same as `blend` without a command."""
         transparencies = self.transparencies(percent)
         with self._colours_kept(*transparencies):
             for volume, transparency in zip(self.maps, transparencies, strict=True):
@@ -95,9 +95,10 @@ class Pair:
 
     @contextmanager
     def _colours_kept(self, *transparencies: float) -> Iterator[None]:
-        """Keep surfaces that another map colours so, as `color sample` does, while transparency (%) of both maps is changed.
+        """Keep the colours of surfaces coloured by another map, as by `color sample`, while the maps' transparencies (%) change.
 
-        ChimeraX forgets by what a surface is coloured, and at the next level paints it in one colour again.
+        ChimeraX forgets what colours a surface when its transparency is set; at the next level, it would be of one
+        colour.
         """
         pairs = zip(self.maps, transparencies, strict=True)
         coloured = [(surface, surface.auto_recolor_vertices, transparency) for volume, transparency in pairs
@@ -105,12 +106,12 @@ class Pair:
         yield
         for surface, recolour, transparency in coloured:
             surface.auto_recolor_vertices = recolour
-            if hasattr(painter := painter_of(surface), "transparency"):  # it paints with one of its own
+            if hasattr(painter := painter_of(surface), "transparency"):  # the painter has its own transparency
                 painter.transparency = transparency or None
 
     @property
     def blended(self) -> int | None:
-        """Place of the blending slider that the maps stand at, in per cent; None where both are shown, but not blended."""
+        """Position of the blend slider that matches what is shown, in per cent; None if both are shown but not blended."""
         if self.before.display != self.after.display:
             return 100 if self.after.display else 0
         if not self.contoured:
@@ -120,15 +121,15 @@ class Pair:
 
     @staticmethod
     def transparencies(percent: float) -> tuple[float, float]:
-        """Transparency in per cent of `before` and `after` at a place of the blending slider."""
+        """Return the transparencies of `before` and `after`, in per cent, at a position of the blend slider."""
         return percent, 100 - percent
 
     def side_by_side(self) -> Apart:
-        """Move `after` beside `before` on the screen."""
+        """Move `after` beside `before` on the screen; return the `Apart` that keeps it there."""
         with self._colours_kept(0, 0):
             self._run(f"{self._show_both()}; transparency {self.spec} 0 target s")
         about = _center_of_rotation(self.session.main_view)
-        self._run(f"tile {self.spec} columns 2 spacingFactor 1.4 independentRotation false; "  # what colours a map moves along
+        self._run(f"tile {self.spec} columns 2 spacingFactor 1.4 independentRotation false; "  # an expected-Q map moves along
                   f"cofr #{self.before.id_string}")
         return Apart(self, about)
 
@@ -141,11 +142,11 @@ class Pair:
 
     @property
     def levels(self) -> tuple[float, float] | None:
-        """The lowest contour level of each; None where one is shown as an image."""
+        """The lowest contour level of each map; None if one is shown as an image."""
         return (_level(self.before), _level(self.after)) if self.contoured else None
 
     def enclosed_volumes(self) -> tuple[float, float] | None:
-        """Volume in Å³ inside the lowest contour of each; None where `before` has no contour."""
+        """Return the volumes (Å³) inside the lowest contours; None if a map is shown as an image or `before` has no contour."""
         if (levels := self.levels) is None:
             return None
         before, after = map(contoured_volume, self._densities(), levels)
@@ -154,7 +155,8 @@ class Pair:
     def enclose(self, volume: float) -> None:
         """Contour both maps so that each encloses `volume` Å³.
 
-        ChimeraX's own encloseVolume counts what is shown of a map, which may be a part of one and the whole of the other.
+        ChimeraX's own encloseVolume counts only what is shown, which may be a part of one map and the whole of the
+        other.
         """
         levels = [level_enclosing(density, volume, _level(v), NEAR)[0]
                   for v, density in zip(self.maps, self._densities(), strict=True)]
@@ -162,12 +164,12 @@ class Pair:
                             for v, level in zip(self.maps, levels, strict=True)))
 
     def preview_enclose(self, volume: float, now: tuple[float, float]) -> None:
-        """Contour both maps, which enclose `now`, so that each encloses about `volume` Å³, quickly and without a command."""
+        """Contour both maps, which enclose `now` Å³, to enclose about `volume` Å³ each, quickly and without a command."""
         for each, enclosed in zip(self.maps, now, strict=True):
             each.set_parameters(surface_levels=[_quick_level(each, volume, enclosed)])
 
     def _densities(self) -> tuple[DensityMap, DensityMap]:
-        """Density of both; of `before` what lies in the box of `after`, which may be a super-resolved part of it."""
+        """Return the density of both maps; `before` is cropped to the box of `after`, which may cover a part of it only."""
         before, after = (density_of(v, _every(v, CONTOURED)) for v in self.maps)
         ends = before.indices(after.positions(np.array([(0, 0, 0), np.subtract(after.shape[::-1], 1)])))
         overlap = np.all(ends[1] >= 1) and np.all(ends[0] <= np.subtract(before.shape[::-1], 2))
@@ -183,32 +185,32 @@ class Pair:
 
 
 class Apart:
-    """Keeps `after` where it is on the screen, beside `before`, however the camera turns, so that both seem to turn alike.
+    """Keeps `after` beside `before` on the screen however the camera turns, so that both seem to turn alike.
 
-    `tile` alone would have the mouse turn each model in its own place: all that is open would come out of register, and
-    the key to the colours with it. Here nothing is moved but `after`.
+    With `tile` alone, the mouse would turn each model about its own centre: all open models, and the colour key, would
+    come out of register. Here only `after` moves.
 
     Parameters
     ----------
     pair : Pair
         Two maps that are side by side.
     about : str
-        What the view is to turn about afterwards, as `cofr` has it.
+        Centre of rotation to set afterwards, as an argument of `cofr`.
     """
 
     def __init__(self, pair: Pair, about: str = "frontCenter") -> None:
-        self.pair, self._about, self._session = pair, about, pair.session  # a map that is closed has no session
-        self._offset: Any = None  # of `after` from `before` in Å, in the camera's axes
-        self._place: Any = None  # of `after`, as it was left here
-        self._home: Any = None  # of `before`, while it is open
+        self.pair, self._about, self._session = pair, about, pair.session  # kept, since a closed map has no session
+        self._offset: Any = None  # from `before` to `after`, Å, along the camera's axes
+        self._place: Any = None  # position of `after`, as last set here
+        self._home: Any = None  # last position of `before` while it was open
         self._handler = self._session.triggers.add_handler("new frame", self._follow)
 
     def end(self) -> None:
-        """Lay both together again, as far as they are open."""
+        """Put both maps in one place again, if they are still open, and reset the centre of rotation."""
         self._handler.remove()
         off = f"tile off {self.pair.spec}; " if self.pair.usable else ""
         after = self.pair.after
-        if not off and self._home is not None and not after.deleted:  # else it stays away from models that were in `before`
+        if not off and self._home is not None and not after.deleted:  # or it would stay apart from models fitted into `before`
             after.scene_position = self._home
         run(self._session, f"{off}cofr {self._about}")
 
@@ -217,7 +219,7 @@ class Apart:
             return
         before, after = self.pair.maps
         camera = self._session.main_view.camera.position
-        if self._place is None or not after.scene_position.same(self._place, 0.01, 0.01):  # at first, or moved by the user
+        if self._place is None or not after.scene_position.same(self._place, 0.01, 0.01):  # first frame, or moved by the user
             between = after.scene_position * before.scene_position.inverse()
             self._offset = camera.inverse().transform_vector(between.translation())
         self._home = before.scene_position
@@ -227,7 +229,7 @@ class Apart:
 
 
 def _center_of_rotation(view: Any) -> str:
-    """Return what a view turns about, as `cofr` has it."""
+    """Return a view's centre of rotation as an argument of `cofr`."""
     methods = {"front center": "frontCenter", "center of view": "centerOfView"}
     return methods.get(view.center_of_rotation_method) or ",".join(f"{x:.6g}" for x in view.center_of_rotation)
 
@@ -235,20 +237,20 @@ def _center_of_rotation(view: Any) -> str:
 def _show(volume: Any) -> str:
     """Return the command that shows a map as it was last shown.
 
-    Without the "!" its surface and its image would both be shown, where it has had both; what is hidden with both, by a
-    command of the user, needs that.
+    Without "!", a map that has had both a surface and an image would show both. If both are hidden, by a command of the
+    user, the form without "!" is needed.
     """
     hidden = not any(m.display for m in volume.child_models())
     return f"show #{'' if hidden else '!'}{volume.id_string} models"
 
 
 def volume_at(place: float, middle: float) -> float:
-    """Volume in Å³ for a place from 0 to 1 of the level slider whose middle is `middle` Å³; to the right is less."""
+    """Return the volume in Å³ for a position, 0 to 1, of the level slider with `middle` Å³ at its middle; less to the right."""
     return middle * VOLUME_RANGE ** (1 - 2 * place)
 
 
 def _opacity(volume: Any) -> float:
-    """Opacity of a map's first surface, from 0 to 1; one that is coloured by vertices has it in their colours alone."""
+    """Return the opacity, 0 to 1, of a map's first surface; with vertex colours, only these hold it."""
     surface = volume.surfaces[0]
     colors = surface.vertex_colors
     return float(surface.rgba[3] if colors is None or not len(colors) else colors[0, 3] / 255)
@@ -259,12 +261,13 @@ def _level(volume: Any) -> float:
 
 
 def _every(volume: Any, most: int) -> int:
-    """Return the step at which no more than about `most` voxels of a map are left."""
+    """Return the step that leaves at most about `most` voxels of a map."""
     return math.ceil((math.prod(volume.data.size) / most) ** (1 / 3))
 
 
 def _quick_level(volume: Any, wanted: float, now: float) -> float:
-    """Level at which a map encloses about `wanted` Å³, where it encloses `now`, by counting an even sample of its voxels."""
+    """Return the level at which a map that encloses `now` Å³ would enclose about `wanted` Å³, by counting a sample of its voxels.
+    """
     every = _every(volume, SAMPLE)
     sample = volume.full_matrix()[::every, ::every, ::every]
     step = np.multiply(volume.data.step, every)
@@ -273,12 +276,12 @@ def _quick_level(volume: Any, wanted: float, now: float) -> float:
 
 
 def save_name(volume: Any) -> str:
-    """Return a name for the file of a map."""
+    """Return a file name for a map."""
     return file_name(volume.name) + ".mrc"
 
 
 def save_command(volume: Any, path: str) -> str:
-    """Return the command that writes a map to an MRC file; ".mrc" is added where the path has no known suffix."""
+    """Return the command that saves a map as an MRC file; ".mrc" is added if the path has no map suffix."""
     from chimerax.core.commands import FileNameArg
 
     if not path.lower().endswith(FILE_SUFFIXES):

@@ -1,4 +1,4 @@
-"""The part of the panel that compares the input with the super-resolved map."""
+"""The part of the panel that compares the input map with the super-resolved map."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QHBoxLayout, QLabe
 from ..names import short_label
 from .compare import Apart, Pair, save_command, save_name, volume_at
 
-STEPS = 100  # of a slider
+STEPS = 100  # range of a slider
 LEVEL_HINT = "Level moves both contours at equal enclosed volume."
-SETTLE = 400  # ms after which a slider that is moved by keys counts as let go
+SETTLE = 400  # ms after which a slider moved by keys counts as released
 
 
 class CompareBox(QGroupBox):
-    """Two map menus, and the buttons and sliders that show both maps in one place."""
+    """Two map menus, and the buttons and sliders that compare the two maps in one place."""
 
     def __init__(self, session: Any) -> None:
         super().__init__("Compare")
         self.session = session
         self._middle = 0.0  # Å³ enclosed at the middle of the level slider
-        self._levels: tuple[float, float] | None = None  # of both, as this box left them
+        self._levels: tuple[float, float] | None = None  # of both maps, as last set by this box
         self._enclosed = (0.0, 0.0)  # Å³, at these levels
-        self._place = STEPS // 2  # of the level slider, as this box left it
-        self._apart: Apart | None = None  # maps that this box moved apart
-        self._chosen: tuple[Any, ...] = ()  # maps that the menus stood at when they were last looked at
+        self._place = STEPS // 2  # of the level slider, as last set by this box
+        self._apart: Apart | None = None  # maps that this box has moved apart
+        self._chosen: tuple[Any, ...] = ()  # the menus' maps when last looked at
         self.before, self.after = (
             ModelMenuButton(session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_NONE,
                             no_value_button_text="No map chosen", item_text_func=short_label) for _ in range(2))
@@ -48,7 +48,7 @@ class CompareBox(QGroupBox):
 
     @property
     def pair(self) -> Pair | None:
-        """The two maps, or None where there are not two."""
+        """The two maps, or None unless there are two."""
         pair = Pair(self.before.value, self.after.value)
         return pair if pair.usable else None
 
@@ -58,7 +58,7 @@ class CompareBox(QGroupBox):
         self.after.value = after
 
     def take(self, before: Any, after: Any) -> None:
-        """Compare a new result with its input; the result before it, of the same input, is hidden lest it stay in between."""
+        """Compare a new result with its input; hide the previous result of the same input, which would overlap it."""
         last = self.pair
         self.compare(before, after)
         if last is not None and last.before is before and last.after is not after:
@@ -70,13 +70,13 @@ class CompareBox(QGroupBox):
         return self._apart is not None and self._apart.pair.usable
 
     def find_tiled(self) -> None:
-        """Take the maps as side by side, as a session file that was saved so brings them back."""
+        """Treat the maps as side by side, as restored from a session file that was saved with them so."""
         if (pair := self.pair) is not None:
             self._apart = Apart(pair)
         self.beside.setChecked(self.tiled)
 
     def lay_together(self) -> None:
-        """Move maps that are side by side onto each other again."""
+        """Put maps that are side by side in one place again."""
         if self._apart is not None:
             self._apart.end()
         self._apart = None
@@ -106,7 +106,7 @@ class CompareBox(QGroupBox):
         return button
 
     def _slider(self, place: int, tip: str, preview: Any, settle: Any) -> QSlider:
-        """Make a slider: `preview` at every move, `settle` once it is let go or rests."""
+        """Return a slider that calls `preview` at every move, and `settle` once it is released or rests."""
         slider = QSlider(Qt.Orientation.Horizontal)
         slider.setRange(0, STEPS)
         slider.setValue(place)
@@ -122,7 +122,7 @@ class CompareBox(QGroupBox):
 
         def rested() -> None:
             if slider.isSliderDown():
-                timer.start()  # runs on, so that letting go after a rest settles too
+                timer.start()  # keep it running, so that a release after a rest settles too
             else:
                 settle()
 
@@ -143,7 +143,7 @@ class CompareBox(QGroupBox):
         self.level.setEnabled(pair is not None and pair.contoured)
         self.save.setEnabled(self.after.value is not None)
         chosen = (self.before.value, self.after.value)
-        if chosen == self._chosen:  # the menus tell of a change late, and more than once
+        if chosen == self._chosen:  # the menus report a change late, and more than once
             return
         self._chosen = chosen
         self.lay_together()
@@ -154,7 +154,7 @@ class CompareBox(QGroupBox):
         self._place = STEPS // 2
 
     def _show_blend(self) -> None:
-        """Put the slider where both maps stand; in the middle if neither is more to be seen than the other."""
+        """Set the blend slider to match what is shown; to the middle if both maps are shown but not blended."""
         pair = self.pair
         self._set_quietly(self.blend, STEPS // 2 if pair is None or pair.blended is None else pair.blended)
 
@@ -193,9 +193,10 @@ class CompareBox(QGroupBox):
             self._left_at(pair, volume)
 
     def _volume_now(self, pair: Pair) -> float | None:
-        """Return the volume that the level slider stands for, in Å³.
+        """Return the volume, in Å³, that the level slider stands for; None if the maps have no contours.
 
-        Where a level was changed elsewhere, in the Volume Viewer or by a command, the slider goes on from that of the input.
+        If a level was changed elsewhere, in the Volume Viewer or by a command, the slider continues from the input's
+        level.
         """
         if self._levels is None or pair.levels != self._levels:
             now = pair.enclosed_volumes()
@@ -219,7 +220,7 @@ class CompareBox(QGroupBox):
 
     @staticmethod
     def _set_quietly(slider: QSlider, place: int) -> None:
-        slider.findChild(QTimer).stop()  # a move that has not settled yet would do so at this place
+        slider.findChild(QTimer).stop()  # a pending move would otherwise settle at this position
         slider.blockSignals(True)
         slider.setValue(place)
         slider.blockSignals(False)

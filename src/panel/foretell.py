@@ -1,4 +1,4 @@
-"""What a run will take, found on a thread of its own: loading PyTorch and timing a batch take seconds."""
+"""Estimates of a run on a worker thread of their own: loading PyTorch and timing a batch take seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """A run: how many voxels (zyx) of which size (Å, xyz) and what the panel says."""
+    """The run to be estimated: number of voxels (zyx), voxel size (Å, xyz) and the panel's choices."""
 
     shape: tuple[int, int, int]
     step: tuple[float, float, float]
@@ -32,7 +32,7 @@ class Question:
 
 
 def question(volume: Any, choices: Choices) -> Question:
-    """Ask about a run on a Volume, or on what is shown of it and what the network sees around that."""
+    """Return the question for a run on a Volume, or on its shown part and the context that the network sees around that."""
     (i0, j0, k0), (i1, j1, k1) = region_with_context(volume, (1, 1, 1), choices.subregion)
     shape = (k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
     x, y, z = (float(s) for s in volume.data.step)
@@ -40,7 +40,7 @@ def question(volume: Any, choices: Choices) -> Question:
 
 
 def find_devices(_asked: Any, _stopped: Callable[[], bool]) -> list[Device] | str:
-    """Return the devices that are there, the best first, or what mends a PyTorch that cannot be used."""
+    """Return the available devices, best first, or a sentence that says how to fix PyTorch."""
     try:
         return available()
     except DeviceError as error:
@@ -48,7 +48,7 @@ def find_devices(_asked: Any, _stopped: Callable[[], bool]) -> list[Device] | st
 
 
 def foretell(asked: Question, stopped: Callable[[], bool]) -> Estimate | str:
-    """Return what a run will take, or the sentence on what stands in its way; takes seconds, and loads PyTorch."""
+    """Return the estimate of a run, or a sentence that says what prevents it; takes seconds, and loads PyTorch."""
     from ..core.estimate import estimate
     from ..nets.store import load
 
@@ -63,7 +63,7 @@ def foretell(asked: Question, stopped: Callable[[], bool]) -> Estimate | str:
 
 
 def told(found: Estimate) -> str:
-    """Put an estimate in one sentence, and say if there is too little memory for it now."""
+    """Return an estimate in words, with a warning if too little memory is free now."""
     gpu = f" and {memory(found.gpu_memory)} of GPU memory" if found.gpu_memory else ""
     free = free_memory()
     short = f" Only {memory(free)} are free: choose a part of the map." if free is not None and found.memory > free else ""
@@ -72,7 +72,7 @@ def told(found: Estimate) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Put a time in words, as coarse as an estimate is."""
+    """Return a duration in words, rounded as coarsely as an estimate allows."""
     if seconds < 10:
         return "10 seconds"
     if seconds < 90:
@@ -84,21 +84,23 @@ def duration(seconds: float) -> str:
 
 
 def memory(count: float) -> str:
-    """Put a number of bytes in words."""
+    """Return a number of bytes in words."""
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
 
 
 class Foreteller:
-    """Answers the newest question on a worker thread; older ones that still wait are dropped.
+    """Answers the newest question on a worker thread; older questions that still wait are dropped.
 
-    Answers are kept, but for those that are a string: they say what was wrong, which may have been mended since.
-    ChimeraX, when it is left, waits for the thread, also for one whose panel was closed: it may be loading PyTorch still.
+    Answers are cached, except strings: these report an error, which may be fixed before the question is asked again.
+    When ChimeraX quits, it waits for the thread, even after the panel was closed, since the thread may still be loading
+    PyTorch.
 
     Parameters
     ----------
     session : chimerax.core.session.Session
     find : callable
-        ``find(question, stopped)``, called on the thread, returns the answer. Once ``stopped()`` is true, nobody waits for it.
+        ``find(question, stopped)``, called on the worker thread, returns the answer. Once ``stopped()`` is true, the
+        answer is not needed any more.
     answered : callable
         ``answered(question, answer)``, called on the main thread.
     """
@@ -107,17 +109,17 @@ class Foreteller:
         self, session: Any, find: Callable[[Any, Callable[[], bool]], Any], answered: Callable[[Any, Any], None]
     ) -> None:
         self._session, self._find, self._answered = session, find, answered
-        self._post = session.ui.thread_safe  # hands a call to the main thread
-        self._quit_handler: Any = None  # while a thread works
+        self._post = session.ui.thread_safe  # passes a call to the main thread
+        self._quit_handler: Any = None  # set while a thread works
         self._lock = threading.Lock()
-        self._waiting: Any = None  # the question that is next
+        self._waiting: Any = None  # the next question
         self._working = False
         self._known: dict[Any, Any] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def ask(self, asked: Any) -> None:
-        """Have a question answered; at once where the answer is known."""
+        """Request the answer to a question; a known answer is delivered at once."""
         with self._lock:
             if asked in self._known:
                 self._waiting = None
@@ -133,7 +135,7 @@ class Foreteller:
         self._thread.start()
 
     def forget(self) -> None:
-        """Answer nothing any more."""
+        """Deliver no more answers."""
         self._stopped.set()
         with self._lock:
             self._waiting = None
@@ -145,7 +147,7 @@ class Foreteller:
             self._thread.join(QUIT_WAIT)
 
     def _ended(self) -> None:
-        if not self._working and self._quit_handler is not None:  # else there was a new question meanwhile
+        if not self._working and self._quit_handler is not None:  # otherwise a new question has come meanwhile
             self._quit_handler.remove()
             self._quit_handler = None
 
@@ -160,7 +162,8 @@ class Foreteller:
             answer: Any
             try:
                 answer = self._find(asked, self._stopped.is_set)
-            except Exception as error:  # an estimate is a courtesy: a run says what is wrong, with its traceback
+            # No traceback: an estimate is optional, and the run itself reports the error in full.
+            except Exception as error:
                 answer = f"No estimate: {error}"
             if not isinstance(answer, str):
                 with self._lock:

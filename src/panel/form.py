@@ -1,4 +1,4 @@
-"""The choices as widgets: which map, where, with what, and the advanced part."""
+"""The choices as widgets: map, device, model, tiling, region, and the advanced part."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from ..prediction import LARGEST_BATCH
 from .choices import DEFAULT, GRIDS, REGIONS, ROTATIONS, TILINGS, Choices
 
 WEIGHTS_FILE = "Weights file …"
-#: Characters; a label that may wrap anywhere asks for a tall, narrow place.
+#: Minimum width in characters; a label that may wrap anywhere asks for a tall, narrow place.
 NOTE_WIDTH = 40
 
 
 class ChoicesForm(QWidget):
-    """All that a run needs to know.
+    """The form with all choices for a run.
 
     Parameters
     ----------
     session : chimerax.core.session.Session
     choices : Choices
-        What the form says at first.
+        Initial choices.
     advanced : bool
-        Whether the advanced part is open at first.
+        Whether the advanced part is open initially.
     """
 
     changed = Signal()
@@ -52,7 +52,7 @@ class ChoicesForm(QWidget):
     def __init__(self, session: Any, choices: Choices, advanced: bool = False) -> None:
         super().__init__()
         self._summaries: dict[str, str] = {}
-        self._chosen_model = ""  # the menu's, but for its entry that asks for a file
+        self._chosen_model = ""  # the menu's value, except its entry that asks for a file
         self._form = form = _form_layout(self)
         self.map_menu = ModelMenuButton(
             session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_FIRST_DISPLAYED,
@@ -82,7 +82,8 @@ class ChoicesForm(QWidget):
         self._reliability.toggled.connect(self.changed)
         form.addRow("", self._reliability)
 
-        # Not ChimeraX's CollapsiblePanel: its style sheet keeps colour and size of the title, whatever the theme and the screen.
+        # Not ChimeraX's CollapsiblePanel, whose style sheet fixes the title's colour and size, whatever the theme and
+        # the screen.
         self.advanced = QToolButton()
         self.advanced.setText("Advanced")
         self.advanced.setCheckable(True)
@@ -99,7 +100,7 @@ class ChoicesForm(QWidget):
         self._batch.setToolTip("How many tiles to predict at once; halved if memory runs out")
         self._batch.valueChanged.connect(self.changed)
         self._resolution = QDoubleSpinBox()
-        self._resolution.setRange(RESOLUTIONS[0] - 0.1, RESOLUTIONS[1])  # the least value is the special one
+        self._resolution.setRange(RESOLUTIONS[0] - 0.1, RESOLUTIONS[1])  # the minimum shows the special value text
         self._resolution.setSingleStep(0.1)
         self._resolution.setSuffix(" Å")
         self._resolution.setSpecialValueText("Found from the map")
@@ -117,7 +118,7 @@ class ChoicesForm(QWidget):
 
     @property
     def choices(self) -> Choices:
-        """What the form says."""
+        """The current choices."""
         resolution = self._resolution.value()
         return Choices(
             device=self._device.currentData(), model=self._chosen_model, tiling=self._tiling.currentData(),
@@ -127,7 +128,7 @@ class ChoicesForm(QWidget):
             reliability=self._reliability.isChecked())
 
     def set_choices(self, choices: Choices) -> None:
-        """Make the form say `choices`; a device that is not known (yet) and a weights file are added to their menus."""
+        """Set the form to `choices`; a device that is not known (yet) and a weights file are added to their menus."""
         for combo, value in (
             (self._device, choices.device), (self._model, choices.model), (self._tiling, choices.tiling),
             (self._subregion, choices.subregion), (self._grid, choices.grid), (self._rotations, choices.rotations),
@@ -135,10 +136,10 @@ class ChoicesForm(QWidget):
             self._set(combo, value)
         self._batch.setValue(choices.batch_size)
         self._reliability.setChecked(choices.reliability)
-        self._resolution.setValue(choices.resolution)  # the default lies below the range
+        self._resolution.setValue(choices.resolution)  # the default, 0, lies below the range and selects the minimum
 
     def set_devices(self, devices: list[Any]) -> None:
-        """List the devices that are there (core `Device`s, the best one first); one that is gone is no longer offered."""
+        """List the available devices (core `Device`s, best first); a device that is gone is no longer offered."""
         wanted = self._device.currentData()
         self._device.blockSignals(True)
         self._device.clear()
@@ -184,7 +185,7 @@ class ChoicesForm(QWidget):
 
     @staticmethod
     def _set(combo: QComboBox, value: str) -> None:
-        """Choose a value, which is added to the menu where it has none; of a path the menu shows the name."""
+        """Select a value, adding it to the menu if it is not there; a path is shown by its file name."""
         if combo.findData(value) < 0:
             combo.insertItem(1, Path(value).name, value)
             combo.setItemData(1, value, Qt.ItemDataRole.ToolTipRole)
@@ -204,8 +205,8 @@ class ChoicesForm(QWidget):
 class Note(QLabel):
     """A label for sentences: they wrap, and can be selected and copied.
 
-    It asks for the height that its text takes at the width it has. A QLabel asks for that at its least width, which
-    leaves gaps round it, and is content with one line, which cuts off the others where a panel is low.
+    It asks for the height that its text needs at its current width. A QLabel asks for the height at its minimum width,
+    which leaves gaps around it, and accepts a single line, which cuts off text in a low panel.
     """
 
     def __init__(self, text: str = "") -> None:
@@ -213,32 +214,32 @@ class Note(QLabel):
         self.setWordWrap(True)
         self.setMinimumWidth(NOTE_WIDTH * self.fontMetrics().averageCharWidth())
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        # Layouts do not hear of it while they are at work, which is when they give the label its width.
+        # Layouts ignore updateGeometry while they are at work, which is when they set the label's width.
         self._afterwards = QTimer(self)
         self._afterwards.setSingleShot(True)
         self._afterwards.timeout.connect(self.updateGeometry)
 
     def hasHeightForWidth(self) -> bool:
-        """Qt's: no, since forms inside of columns mix up the heights for the width that a label had and the one it gets."""
+        """Return False (Qt): forms inside columns confuse the heights for a label's previous and next width."""
         return False
 
     def sizeHint(self) -> QSize:
-        """Qt's: the size to have."""
+        """Return the preferred size (Qt)."""
         return QSize(super().sizeHint().width(), self.heightForWidth(self.width()))
 
     def minimumSizeHint(self) -> QSize:
-        """Qt's: the size to have at least."""
+        """Return the minimum size (Qt)."""
         return QSize(super().minimumSizeHint().width(), self.heightForWidth(self.width()))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Qt's: another width asks for another height."""
+        """Update the height if the width has changed (Qt)."""
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():
             self._afterwards.start()
 
 
 def column(widget: QWidget, margin: int = 0) -> QVBoxLayout:
-    """Give a widget a column to put others into."""
+    """Give a widget a vertical layout, and return that."""
     layout = QVBoxLayout(widget)
     layout.setContentsMargins(margin, margin, margin, margin)
     return layout

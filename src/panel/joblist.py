@@ -1,4 +1,4 @@
-"""The jobs that run and wait, each with its progress, the time left and a way to stop it."""
+"""The running and waiting jobs, each with its progress, the time left and a button that cancels it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STAGES = {
 
 
 class JobList(QWidget):
-    """One row a job of the session, whoever asked for it.
+    """One row for each job of the session, whether the panel or a command started it.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class JobList(QWidget):
             self._changed("changed", job)
 
     def forget(self) -> None:
-        """Follow the jobs no more; they go on."""
+        """Stop following the jobs, which continue."""
         for handler in self._handlers:
             handler.remove()
 
@@ -59,13 +59,13 @@ class JobList(QWidget):
         elif job in self._rows:
             row = self._rows.pop(job)
             self._layout.removeWidget(row)
-            row.hide()  # at once: the drawing of a new map comes before the deletion
+            row.hide()  # at once: a new map is drawn before the widget is deleted
             row.deleteLater()
             self._ended(job)
 
 
 class JobRow(QWidget):
-    """What one job does, how far it is, and the button that stops it."""
+    """One job: what it does, its progress, and the button that cancels it."""
 
     def __init__(self, job: Any) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class JobRow(QWidget):
         layout.addWidget(self.cancel, 1, 1)
 
     def update_row(self) -> None:
-        """Show the job as it is now."""
+        """Show the job's current state."""
         job, (done, total) = self.job, self.job.progress
         if job.state == "terminating":
             text = f"{job.name}: stopping …"
@@ -91,7 +91,7 @@ class JobRow(QWidget):
             text = f"{job.name}: {STAGES.get(job.stage, job.stage)}"
         self.label.setText(text)
         self.cancel.setToolTip(f"Stop {job.title}")
-        # A bar of no length moves to and fro: something goes on, for how long is not known.
+        # A range of zero makes a busy indicator: work goes on, for an unknown time.
         self.bar.setRange(0, 100 * total if total or job.stage != "waiting" else 1)
         self.bar.setValue(int(100 * done))
         self.cancel.setEnabled(job.state in ("pending", "running"))

@@ -1,4 +1,4 @@
-"""The panel's share of the side of the window, where ChimeraX stacks its tools."""
+"""The panel's share of the height of ChimeraX's side area, where tools are stacked."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from typing import Any
 from Qt.QtCore import QEvent, QObject, Qt, QTimer
 from Qt.QtWidgets import QApplication, QDockWidget, QWidget
 
-OPENED_LINES = 27  # of text that the panel is high when it opens, however crowded the side of the window is
-OPENED_PART = 0.4  # of the window's height, which is the most that it takes then
-SPARED_LINES = 5  # that are left to the neighbour
-SETTLED_AFTER = 500  # ms, for the window to give each its place; the Volume Viewer insists on a new height for 200
+OPENED_LINES = 27  # lines of text; the panel's height when it opens, however crowded the side of the window is
+OPENED_PART = 0.4  # fraction of the window's height that the panel takes at most when it opens
+SPARED_LINES = 5  # lines of text that are left to the neighbour
+SETTLED_AFTER = 500  # ms, for the window's layout to settle; the Volume Viewer insists on a new height for 200 ms
 
 
 class Room(QObject):
-    """Takes room for the panel, when it opens and when it is squeezed, from its highest neighbour.
+    """Takes height from the tallest neighbour when the panel opens, and again when the panel is squeezed.
 
-    The Volume Viewer grows with each map to 350 pixels, and mostly takes them from the panel; what the panel had of its share
-    comes back. A least height would keep it too, but make a full window grow. What the user takes from it with the mouse, by a
-    lower window or for a tool that is new there is not asked back from that.
+    The Volume Viewer grows with each map, up to 350 pixels, mostly at the panel's expense; what the panel loses of its
+    share is taken back. A minimum height would keep the share too, but would make a full window grow. Height that the
+    user takes from the panel by dragging with the mouse or by shrinking the window is not taken back, nor is any taken
+    from a newly opened tool.
 
     Parameters
     ----------
     panel : QWidget
-        What the tool's window holds.
+        The content of the tool's window.
     """
 
     def __init__(self, panel: QWidget) -> None:
         super().__init__(panel)
         self._panel = panel
-        self._lost: int | None = None  # px, the height of the tool's window before it was squeezed
+        self._lost: int | None = None  # px, the panel's height before it was squeezed
         self._window_height = 0
-        self._neighbours: list[QDockWidget] = []  # before that
+        self._neighbours: list[QDockWidget] = []  # neighbours before the panel was squeezed
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(SETTLED_AFTER)
@@ -40,15 +41,15 @@ class Room(QObject):
         panel.installEventFilter(self)
 
     def forget(self) -> None:
-        """Leave the panel as it is from now on."""
+        """Leave the panel's height alone from now on."""
         self._panel.removeEventFilter(self)
         self._timer.stop()
 
     def eventFilter(self, _panel: Any, event: Any) -> bool:
-        """Qt's: see to it that the panel is made lower."""
+        """Notice when the panel becomes lower (Qt)."""
         if event.type() == QEvent.Type.Resize and (dock := self._dock()) is not None:
             less = event.oldSize().height() - event.size().height()
-            no_lower = dock.parent().height() >= self._window_height  # but higher, where the Volume Viewer needs more
+            no_lower = dock.parent().height() >= self._window_height  # the window may grow, if the Volume Viewer needs more room
             self._window_height = dock.parent().height()
             if less > 0 and no_lower and QApplication.mouseButtons() == Qt.MouseButton.NoButton:
                 if not self._timer.isActive():
@@ -59,7 +60,7 @@ class Room(QObject):
         return False
 
     def _dock(self) -> Any:
-        """Return the tool's window where it is docked, else None."""
+        """Return the tool's window if it is docked, else None."""
         dock = self._panel.parent()
         while dock is not None and not isinstance(dock, QDockWidget):
             dock = dock.parent()
