@@ -21,7 +21,7 @@ READABLE_MODES = {0: "int8", 1: "int16", 2: "float32", 6: "uint16", 12: "float16
 # In header bytes 152-155 of files written by IMOD; bytes are signed if bit 0 of the flags that follow is set.
 IMOD_STAMP = 1146047817
 ROTATION_LABEL = "Chimera rotation:"  # ChimeraX's label for a rotated grid: axis and degrees
-NSTART_ERROR = 1e-3  # voxels; an origin this close to whole voxels can be written as nstart
+NSTART_ERROR = 1e-3  # voxels; an origin this close to whole voxels is also written as NSTART
 
 
 def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
@@ -71,7 +71,7 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
     if int(header.mode) == 0 and _is_unsigned(header):
         data = data.view(np.uint8)
 
-    axes = [int(header.mapc), int(header.mapr), int(header.maps)]  # of columns, rows, sections: 1 = x
+    axes = [int(header.mapc), int(header.mapr), int(header.maps)]  # axis of columns, rows and sections: 1 = x
     if sorted(axes) != [1, 2, 3]:
         axes = [1, 2, 3]
     data = data.transpose([2 - axes.index(a) for a in (3, 2, 1)])

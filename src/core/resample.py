@@ -34,7 +34,7 @@ def grid_shape_origin(density: DensityMap, step: float = 1.0) -> tuple[tuple[int
     """
     if has_step(density, step):
         return density.shape, density.origin
-    first = np.asarray(density.origin) @ density.rotation  # of voxel [0, 0, 0], along the grid's own axes
+    first = np.asarray(density.origin) @ density.rotation  # position of voxel [0, 0, 0] along the grid's own axes
     last = first + np.asarray(density.step) * (np.asarray(density.shape[::-1]) - 1)
     start = np.floor(first / step + WHOLE)
     stop = np.ceil(last / step - WHOLE)

@@ -16,7 +16,7 @@ EMPTY = 0.02  # network units (1 is strong density); values this close to zero a
 NOISE_LIMIT = 0.15  # network units; a mean density above this is never skipped, whatever the noise
 NOISE_DEVIATIONS = 5  # standard deviations of the noise that fills a box, above which there is density
 NOISE_WINDOW = 5  # voxels over which density is averaged to tell it from noise
-GRANULE = 8  # voxels; tile sizes that are multiples of this need no padding in networks that halve their grid
+GRANULE = 8  # voxels; networks that halve their grid need no padding for tile sizes that are multiples of this
 
 
 @dataclass(frozen=True)

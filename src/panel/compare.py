@@ -266,8 +266,7 @@ def _every(volume: Any, most: int) -> int:
 
 
 def _quick_level(volume: Any, wanted: float, now: float) -> float:
-    """Return the level at which a map that encloses `now` Å³ would enclose about `wanted` Å³, by counting a sample of its voxels.
-    """
+    """Return the level at which a map that encloses `now` Å³ would enclose about `wanted` Å³, from an even sample of voxels."""
     every = _every(volume, SAMPLE)
     sample = volume.full_matrix()[::every, ::every, ::every]
     step = np.multiply(volume.data.step, every)
