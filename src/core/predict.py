@@ -32,7 +32,7 @@ RESOLUTIONS = (1.0, 30.0)  # Å, range of resolutions that may be given for a ma
 
 
 class Cancelled(Exception):
-    """The progress callback asked to stop."""
+    """Raised when the progress callback asks to stop."""
 
 
 @dataclass(frozen=True)

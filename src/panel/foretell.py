@@ -1,4 +1,4 @@
-"""Estimates of a run on a worker thread of their own: loading PyTorch and timing a batch take seconds."""
+"""Estimates of a run, made on a worker thread: loading PyTorch and timing a batch take seconds."""
 
 from __future__ import annotations
 
