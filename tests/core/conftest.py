@@ -1,4 +1,4 @@
-"""Models and maps whose right answers are known, and the command line."""
+"""Fixtures: models and maps with known results, and the command line."""
 
 import os
 import subprocess
@@ -15,22 +15,22 @@ from superem.core.mrc import write_mrc
 from superem.nets import build, store
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONS = {"widths": [8, 16], "depths": [1, 1]}  # of a small network
+OPTIONS = {"widths": [8, 16], "depths": [1, 1]}  # options of a small network
 
-# The same examples in every run: a run that fails can be repeated. Other ones: --hypothesis-profile=default
+# Use the same examples in every run, so that failures are reproducible. For others: --hypothesis-profile=default
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Keep beside other work on the machine: two threads stall each other as soon as a third program runs."""
+    """Use one thread: two threads block each other as soon as another program runs."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def make_model():
-    """Return what makes a model of any network; `card` is what its card says otherwise than by default."""
+    """Return a function that makes a model of any network; `card` replaces entries of its default card."""
 
     def make(network=None, **card):
         card = store.Card("test", "", {}, **{"tile": 32, "margin": 4, "normalisation": "robust"} | card)
@@ -41,7 +41,7 @@ def make_model():
 
 @pytest.fixture(scope="session")
 def make_blob():
-    """Return what makes a map of one Gaussian at `centre` (xyz, Å)."""
+    """Return a function that makes a map of one Gaussian at `centre` (xyz, Å)."""
 
     def make(shape, origin, step, centre, sigma=2.5, rotation=None):
         empty = DensityMap(np.zeros(shape), origin, step, np.eye(3) if rotation is None else rotation)
@@ -54,7 +54,7 @@ def make_blob():
 
 @pytest.fixture(scope="session")
 def centre_of_mass():
-    """Return what finds the centre of mass (xyz, Å) of a map."""
+    """Return a function that finds the centre of mass (xyz, Å) of a map."""
 
     def find(density):
         weights = density.array.astype(float)[..., None]
@@ -65,7 +65,7 @@ def centre_of_mass():
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
-    """Write a small network that starts as the identity."""
+    """Write a weights file of a small network, untrained and so the identity; return its path."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     card = store.Card("tiny", "unet", OPTIONS, tile=32, margin=4, normalisation="robust", version="7",
                       reliability=[[0, 0], [0.1, 0.7]])
@@ -89,7 +89,7 @@ def folder(tmp_path, density):
 
 @pytest.fixture(scope="session")
 def start():
-    """Return what starts `python -m superem` in a folder."""
+    """Return a function that starts `python -m superem` in a folder."""
 
     def process(folder, *arguments, **environment):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
@@ -101,7 +101,7 @@ def start():
 
 @pytest.fixture(scope="session")
 def run(start):
-    """Return what gives exit code, standard output and standard error of a process that ends."""
+    """Return a function that runs `python -m superem` to its end; it returns exit code, standard output and standard error."""
 
     def answer(folder, *arguments, **environment):
         process = start(folder, *arguments, **environment)
@@ -114,7 +114,7 @@ def run(start):
 
 @pytest.fixture
 def call(folder, capsys, monkeypatch):
-    """Return what calls the entry point in `folder`, with the same answer as `run`."""
+    """Return a function that calls the entry point in `folder`, and returns the same as `run`."""
     monkeypatch.chdir(folder)
 
     def answer(*arguments):
@@ -128,6 +128,6 @@ def call(folder, capsys, monkeypatch):
 
 
 def positions(density):
-    """Positions (nz, ny, nx, 3) of all voxels, xyz in Å."""
+    """Return the positions (nz, ny, nx, 3) of all voxels, xyz in Å."""
     k, j, i = np.meshgrid(*(np.arange(n) for n in density.shape), indexing="ij")
     return density.positions(np.stack([i, j, k], axis=-1))

@@ -1,4 +1,4 @@
-"""The command line: as a user starts it, in a process of its own, and by its entry point where only the answer counts."""
+"""Tests of the command line, run as a separate process or, where only its results matter, by its entry point."""
 
 import gzip
 import hashlib
@@ -35,7 +35,7 @@ def test_map_in_map_out(folder, density, weights, run):
     lines = out.splitlines()
     assert len(lines) == 3
     assert "Model tiny on CPU" in lines[0] and "Level 0.3 of the input" in lines[1] and "Wrote out.mrc" in lines[2]
-    shown = err.splitlines()  # lines for a log, not a bar
+    shown = err.splitlines()  # lines for a log, not a progress bar
     assert shown[0] == "in.mrc: 0 of 8 tiles" and shown[-1] == "in.mrc: 8 of 8 tiles, finishing" and "\r" not in err
 
     record = json.loads((folder / "run.json").read_text())
@@ -48,7 +48,7 @@ def test_map_in_map_out(folder, density, weights, run):
 
 
 def test_levels_are_told_with_the_digits_that_count(folder, call, density, weights):
-    """A level that is rounded to four digits encloses all of a map whose values lie round 1000."""
+    """For a map with values around 1000, a level rounded to four digits would enclose everything."""
     density.array[:] += 1000
     write_mrc(folder / "far.mrc", density)
     out = call("far.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--level", 1000.3)[1]
@@ -57,7 +57,7 @@ def test_levels_are_told_with_the_digits_that_count(folder, call, density, weigh
 
 
 def test_map_of_reliability(folder, call, weights):
-    """It lies on the output and says what it is; the record names it; it may not be the output itself."""
+    """It has the output's grid and describes itself; the record names it; it must not be the output itself."""
     assert call("in.mrc", "out.mrc", "--model", weights, "--reliability", "q.mrc", "--json", "run.json")[0] == 0
     out, q = read_mrc(folder / "out.mrc"), read_mrc(folder / "q.mrc")
     assert (q.shape, q.origin, q.step) == (out.shape, out.origin, out.step)
@@ -70,7 +70,7 @@ def test_map_of_reliability(folder, call, weights):
 
 
 def test_progress_within_a_tile_and_time_left(call, weights, monkeypatch):
-    """A single tile may take minutes: the bar moves at each of its layers."""
+    """A single tile may take minutes, so the progress bar advances with each layer."""
     monkeypatch.setattr("superem.meter.Meter.every", 0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr("superem.meter.TELLING", 0)
@@ -126,7 +126,7 @@ def test_bad_input_is_one_sentence_and_exit_code_1(folder, call, weights, densit
 @pytest.mark.parametrize("order", [
     "{files[0]} {options} {files[1]}", "{options} {files[0]} {files[1]}", "{options} -- {files[0]} {files[1]}"])
 def test_options_stand_anywhere(folder, call, weights, order):
-    """Between the two files, too, as in many scripts for clusters."""
+    """Options may also stand between the two files, as in many cluster scripts."""
     line = order.format(files=("in.mrc", "out.mrc"), options="--model WEIGHTS --device cpu --no-skip --level 0.3")
     code, out, err = call(*(weights if word == "WEIGHTS" else word for word in line.split()))
     assert code == 0 and "Level 0.3" in out and names(folder) == ["in.mrc", "out.mrc"], err
@@ -154,7 +154,7 @@ def test_wrong_usage_is_exit_code_2(folder, call, weights):
 
 
 def test_threads_are_those_that_the_job_may_have(call, weights, monkeypatch):
-    """A container may allow the time of fewer processors than it shows; nobody gets more threads than were asked for."""
+    """The limit of a container may be lower than its visible processors; never more threads are used than requested."""
     try:
         for allowed, asked, used in [(2.5, 8, 2), (0.4, 8, 1), (16, 3, 3)]:
             torch.set_num_threads(asked)
@@ -173,7 +173,7 @@ def test_version_and_models(call):
 
 
 def test_weights_keep_their_precision(weights):
-    """The test's network is the identity: what these tests compare is the pipeline alone."""
+    """The tests' network is exactly the identity, so that these tests compare only the pipeline."""
     x = torch.rand(1, 1, 9, 10, 11)
     with torch.inference_mode():
         assert torch.equal(store.load(str(weights)).network(x), x)

@@ -1,4 +1,4 @@
-"""The command line among real files, disks, logs and signals."""
+"""Tests of the command line with real files, disks, logs and signals."""
 
 import errno
 import hashlib
@@ -25,7 +25,7 @@ def names(folder):
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are bytes on Linux only")
 def test_names_and_terminals_that_know_no_unicode(folder, weights, run):
-    """An hour's work must not end in an error because its last line cannot be shown, or its name cannot be told."""
+    """An hour's work must not end in an error because a line or a name cannot be printed."""
     name = os.fsdecode("Karte Å ".encode() + b"\xff.mrc")
     (folder / "in.mrc").rename(folder / name)
     code, out, err = run(folder, name, "out.mrc", "--model", weights, "--json", "run.json", PYTHONIOENCODING="ascii")
@@ -35,20 +35,20 @@ def test_names_and_terminals_that_know_no_unicode(folder, weights, run):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 def test_links(folder, call, weights):
-    """A link to the input is not overwritten as another file would be; one that leads nowhere is no file."""
+    """A link to the input is not overwritten; a link that leads nowhere is not a readable file."""
     (folder / "link.mrc").symlink_to("in.mrc")
     (folder / "loop.mrc").symlink_to("loop.mrc")
     assert call("in.mrc", "link.mrc", "--overwrite", "--model", weights)[0] == 2
     code, _, err = call("loop.mrc", "out.mrc", "--model", weights)
     assert code == 1 and "loop.mrc cannot be read" in err
     assert call("link.mrc", "out.mrc", "--model", weights, "--device", "cpu")[0] == 0
-    (folder / "second.mrc").hardlink_to(folder / "in.mrc")  # as a name in other letters is, on a Mac
+    (folder / "second.mrc").hardlink_to(folder / "in.mrc")  # like a name in other letter case on a Mac
     assert call("in.mrc", "second.mrc", "--overwrite", "--model", weights)[0] == 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 def test_links_for_the_output(folder, call, weights):
-    """The file that a link leads to is written; what is neither file nor link to one is left alone."""
+    """The file that a link points to is written; what is neither a file nor a link to one is not touched."""
     (folder / "scratch").mkdir()
     (folder / "out.mrc").symlink_to("scratch/there.mrc")
     for more in ((), ("--overwrite",)):
@@ -64,18 +64,18 @@ def test_links_for_the_output(folder, call, weights):
     (signal.SIGINT, -signal.SIGINT, ""), (signal.SIGINT, -signal.SIGINT, "1"), (signal.SIGTERM, 143, "")])
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_interrupted_leaves_nothing(folder, density, weights, monkeypatch, sent, code, unbuffered, start):
-    """Ctrl-C ends the process by the signal itself, or a shell's loop over maps would go on with the next one.
+    """Ctrl-C ends the process by the signal itself; otherwise a shell's loop over maps would continue with the next map.
 
-    What was said before gets through, also where Python does not buffer, as in many containers.
+    Earlier messages are still printed, also if Python does not buffer, as in many containers.
     """
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in tests that a shell runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # otherwise ignored if a shell runs the tests in the background
     rng = np.random.default_rng(0)
-    write_mrc(folder / "in.mrc", type(density)(rng.normal(size=(90, 90, 90))))  # half a minute's work
+    write_mrc(folder / "in.mrc", type(density)(rng.normal(size=(90, 90, 90))))  # takes half a minute
     process = start(folder, "in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--tiling", "paper",
                     "--no-skip")
     seen = ""
-    while "tiles" not in seen:  # the work has begun
+    while "tiles" not in seen:  # until the work has begun
         assert process.poll() is None, seen
         seen += process.stderr.read(1)
     process.send_signal(sent)
@@ -87,7 +87,7 @@ def test_interrupted_leaves_nothing(folder, density, weights, monkeypatch, sent,
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk to write to is a device of Linux")
 def test_log_that_cannot_be_written(folder, weights):
-    """A log on a full disk, or a pipe that nobody reads any more, costs the log and not the map."""
+    """A log on a full disk, or a closed pipe, must not cost the map."""
     command = f"{sys.executable} -m superem in.mrc out.mrc --model {weights} --device cpu"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for streams in (">/dev/full 2>&1", "2>&- | true"):
@@ -99,7 +99,7 @@ def test_log_that_cannot_be_written(folder, weights):
 
 
 def test_no_room_for_the_result_is_told_before_the_work(folder, call, weights, monkeypatch):
-    """Both maps have to fit where both are to lie; a system that tells nothing of its disk is not asked."""
+    """Both maps must fit if they go to the same disk; a system that does not report its disk space is not checked."""
     size = 4 * resample(read_mrc(folder / "in.mrc")).array.size
 
     def disk(total, free):
@@ -116,7 +116,7 @@ def test_no_room_for_the_result_is_told_before_the_work(folder, call, weights, m
 
 
 def test_disk_that_fills_up_during_the_work(folder, call, weights, tmp_path_factory, monkeypatch):
-    """What cannot be written where it was wanted is kept elsewhere; the rest is where it should be, and the level is told."""
+    """Files that cannot be written to their place are kept elsewhere; the others are in place, and the level is reported."""
     temporary, here = tmp_path_factory.mktemp("temporary"), folder.resolve()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     replace, full = os.replace, {here}
@@ -144,7 +144,7 @@ def test_disk_that_fills_up_during_the_work(folder, call, weights, tmp_path_fact
 
 
 def test_input_that_goes_away_during_the_work(folder, call, weights, monkeypatch):
-    """A temporary input may be gone in the end: its checksum is that of what was read."""
+    """A temporary input may be deleted during the run; the checksum is that of the data that were read."""
     sha, enhance = hashlib.sha256((folder / "in.mrc").read_bytes()).hexdigest(), predict.enhance
 
     def remove_and_enhance(*arguments, **more):

@@ -1,4 +1,4 @@
-"""Geometry of maps, and the refusal of maps that nothing can be made of."""
+"""Tests of the geometry of maps, and of the refusal of unusable maps."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def noise(shape=(4, 5, 6)):
 
 
 def test_positions_follow_the_convention_of_chimerax_and_are_inverted():
-    """Position = rotation @ (step * ijk) + origin, in xyz."""
+    """Positions are rotation @ (step * ijk) + origin, in xyz."""
     rotation = Rotation.from_euler("z", 90, degrees=True).as_matrix()
     density = DensityMap(noise(), (1, 2, 3), (1, 2, 4), rotation)
     assert np.allclose(density.positions([1, 0, 0]), [1, 3, 3])  # the grid's x axis points along y
@@ -65,7 +65,7 @@ def test_usual_density_passes():
 
 
 def test_a_sample_is_of_all_planes(monkeypatch):
-    """Also where every 8th voxel would be of a few of them; of a small map it is all."""
+    """A large map is sampled in all planes, although every 8th voxel would lie in only a few; a small map is returned whole."""
     planes = np.broadcast_to(np.arange(20), (20, 20, 20))
     assert sampled(planes).size == 8000
     monkeypatch.setattr(density, "SAMPLE", 1000)
@@ -74,7 +74,7 @@ def test_a_sample_is_of_all_planes(monkeypatch):
 
 @pytest.mark.parametrize("rotation", [np.eye(3), np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])])
 def test_crop_covers_the_part(rotation):
-    """A part whose corners lie between the points keeps the points outside of them; one on the points keeps these."""
+    """If the part's corners lie between grid points, the next points outside are kept; if on grid points, exactly these."""
     whole = DensityMap(np.arange(20 * 21 * 22).reshape(20, 21, 22), (5, -3, 2), (1, 1, 1), rotation)
     for first, last, wanted in (((4.2, 3.0, 5.9), (9.8, 8.0, 12.0), ((4, 3, 5), (10, 8, 12))),
                                 ((-1.0, 0.0, 0.0), (30.0, 20.0, 19.0), ((0, 0, 0), (21, 20, 19)))):

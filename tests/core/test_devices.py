@@ -1,4 +1,4 @@
-"""Which device is taken, and what is said when one is missing."""
+"""Tests of which device is chosen, and of the message if one is missing."""
 
 import builtins
 from pathlib import Path
@@ -12,7 +12,7 @@ from superem.core.devices import DeviceError, choose
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Return what pretends that PyTorch sees the given devices, and that a driver is or is not there."""
+    """Return a function that makes PyTorch report the given devices, and a driver present or missing."""
 
     def pretend(gpus=0, mps=False, driver=False, cuda_build=None):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
@@ -74,7 +74,7 @@ def test_a_named_device_that_is_not_there_is_an_error(machine, request_, there, 
 
 
 def test_cpu_only_build_on_windows(machine, monkeypatch):
-    """There the index's own builds are CPU-only; the commands name the Python and the folder that they are for."""
+    """On Windows the package index has only CPU builds; the commands name the right Python and folder."""
     machine(driver=True)
     monkeypatch.setattr(devices.sys, "platform", "win32")
     monkeypatch.setattr(devices.sys, "executable", "/Program Files/ChimeraX/bin/ChimeraX.exe")

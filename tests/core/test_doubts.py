@@ -1,4 +1,4 @@
-"""What of a map or its resolution makes a result doubtful, and what does not."""
+"""Tests of what makes a result doubtful, because of its map or its resolution."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_masks_are_told_from_density(make_blob, change, mask):
 
 
 def test_inverted_contrast_is_told_from_density_and_noise(make_blob):
-    """Whatever the scale and the offset; the noise of a map without a molecule is neither."""
+    """Scale and offset do not matter; noise alone does not look inverted, whatever its sign."""
     array = make_blob((30, 30, 30), (0, 0, 0), (1, 1, 1), (15, 15, 15), sigma=4).array + 0.05 * noise((30, 30, 30)).array
     for scale, offset in ((1, 0), (1e-6, 0), (1e5, 3e5)):
         assert not looks_inverted(DensityMap(scale * array + offset))
@@ -32,7 +32,7 @@ def test_inverted_contrast_is_told_from_density_and_noise(make_blob):
 
 
 def test_a_map_beyond_the_networks_range_is_doubted(make_model):
-    """By the resolution given, or because the prediction does not agree with its map; never without a reason."""
+    """The doubt comes from the given resolution, or from a prediction that does not agree with its map, and from nothing else."""
     class Other(torch.nn.Module):
         def forward(self, x):
             return torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
@@ -47,7 +47,7 @@ def test_a_map_beyond_the_networks_range_is_doubted(make_model):
 
 
 def test_voxels_bound_the_resolution_that_is_found(make_model):
-    """An identity agrees with its input everywhere, also where that, on a coarser grid, holds nothing."""
+    """An identity network agrees with its input even at frequencies that the original, coarser voxels cannot hold."""
     model = make_model(blur=[[2.0, 0.0], [4.5, 1.0]])
     for voxel, found, doubted in ((0.8, 2.0, False), (1.7, 3.4, False), (3.1, 6.2, True)):
         report = enhance(noise((30, 30, 30), step=(voxel, 0.8, 0.8)), model, skip_empty=False, device="cpu").report
@@ -57,7 +57,7 @@ def test_voxels_bound_the_resolution_that_is_found(make_model):
 
 
 def test_a_resolution_that_is_too_fine_gets_a_note(make_model):
-    """Detail that the map cannot tell would be left as sharp as if it could."""
+    """Detail that the map cannot support would otherwise be left sharp."""
     class Rough(torch.nn.Module):
         def forward(self, x):
             return x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
@@ -73,7 +73,7 @@ def test_a_resolution_that_is_too_fine_gets_a_note(make_model):
 
 
 def test_a_map_that_is_too_fine_to_gain_gets_a_note(make_model):
-    """The network agrees with such a map as far as it is fine; by what it agrees on, not by what is given."""
+    """The note depends on how far the network agrees with the map, not on the given resolution."""
     model = make_model(blur=[[2.0, 0.0], [9.0, 0.5]], follow=0.5)
     for voxel, noted in ((1.0, True), (1.35, True), (1.45, False)):
         for resolution in (None, 3.0):

@@ -1,4 +1,4 @@
-"""What is foretold of a run, against runs."""
+"""Tests that estimates of a run agree with real runs."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def test_time_and_tiles(make_model):
 
 
 def test_time_after_the_network_counts(make_model):
-    """Where a GPU is quick, filters and grids of a large map take longer than the network."""
+    """With a fast GPU, filters and resampling of a large map take longer than the network."""
     class Instant(torch.nn.Module):
         def forward(self, x):
             return x
@@ -51,7 +51,7 @@ def test_time_after_the_network_counts(make_model):
 
 
 def test_tiles_of_a_map_that_is_not_resampled(make_model):
-    """Whose voxels do not lie at whole Å: the grid that it is worked on is its own."""
+    """Its voxels need not lie at whole Å: it is processed on its own grid."""
     density = DensityMap(np.random.default_rng(0).normal(size=(60, 60, 60)), (0.37, 0.5, 0.5))
     report = enhance(density, make_model(), device="cpu", skip_empty=False).report
     assert estimate(density, make_model(), device="cpu").tiles == report.tiles_run
@@ -90,13 +90,13 @@ print(json.dumps(foretold_and_taken(*json.loads(sys.argv[1]))))
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell a program's peak memory")
 @pytest.mark.parametrize("case", [
-    (32, 40, 1.0, "1A"),  # what the libraries hold on to decides
-    (96, 80, 1.0, "1A"),  # the network's memory
-    (48, 220, 0.7, "input"),  # the map's
-    (48, 340, 1.0, "1A"),  # the filters'
+    (32, 40, 1.0, "1A"),  # dominated by what the libraries keep
+    (96, 80, 1.0, "1A"),  # by the network
+    (48, 220, 0.7, "input"),  # by the map
+    (48, 340, 1.0, "1A"),  # by the filters
 ])
 def test_main_memory_is_foretold(case):
-    """Never too little, in a process as users have it, and not beyond reason."""
+    """In a process as users have it, the estimate is never too low, and not far too high."""
     command = [sys.executable, "-c", MEASURE, json.dumps(case)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -112,7 +112,7 @@ def test_memory_grows_with_the_map_the_output_and_the_network():
 
 
 def test_gpu_memory_is_told_apart(make_model, monkeypatch):
-    """A GPU's share is not asked of the main memory; "cpu:0" is PyTorch's name for the CPU, but not the bundle's."""
+    """A GPU's memory is not counted as main memory. "cpu:0" is PyTorch's name for the CPU but not ours, so it stands for a GPU."""
     monkeypatch.setattr("superem.core.estimate.choose", lambda _: (Device("cpu:0", "a GPU"), ""))
     monkeypatch.setattr(runner.Runner, "memory", lambda *_: 10**10)
     found = estimate(outline(30), make_model())

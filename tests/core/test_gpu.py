@@ -1,4 +1,4 @@
-"""The prediction on an NVIDIA GPU, where there is one."""
+"""Tests of the prediction on an NVIDIA GPU, if there is one."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 
 @pytest.fixture
 def model(make_model):
-    """A network that changes what it sees, of the shipped architecture."""
+    """A network of the shipped architecture that is not the identity."""
     torch.manual_seed(0)
     network = build("unet", widths=[32, 64, 96], depths=[2, 3, 4])
     for parameter in network.parameters():
@@ -35,7 +35,7 @@ def test_same_map_as_on_the_cpu(model, density):
 
 
 def test_memory_is_foretold_and_given_back(model, density):
-    """Within 30 per cent, and what PyTorch keeps after a run is a small part of what the run took."""
+    """The estimate is right within 30 per cent, and PyTorch keeps only a small part of the memory after a run."""
     found = estimate(density, model, device="cuda")
     enhance(density, model, device="cuda")
     took = torch.cuda.max_memory_reserved()
@@ -44,7 +44,7 @@ def test_memory_is_foretold_and_given_back(model, density):
 
 
 def test_a_batch_that_is_too_large_is_halved(model, density, monkeypatch):
-    """PyTorch is left as much memory as a few tiles take."""
+    """PyTorch is limited to the memory of about three tiles."""
     total = torch.cuda.get_device_properties(0).total_memory
     one = estimate(density, model, device="cuda", batch_size=1).gpu_memory
     torch.cuda.set_per_process_memory_fraction(3 * one / total)

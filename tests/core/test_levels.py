@@ -1,4 +1,4 @@
-"""Contour levels and the volumes they enclose are each other's inverse."""
+"""Tests that contour levels and the volumes that they enclose are inverse to each other."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_volume_of_a_sphere(make_blob, radius):
 
 
 def test_surface_is_closed_at_the_faces_of_the_box():
-    """A slab in a box of 5 x 4 x 9 voxels: half of a cell is added by interpolation, none beyond the outermost voxels."""
+    """For a slab in a box of 5 x 4 x 9 voxels, interpolation adds half a cell, but nothing beyond the outermost voxels."""
     slab = np.zeros((9, 4, 5), np.float32)
     slab[3:6] = 1
     assert surface_volume(slab, 0.5, (2, 1, 1)) == (4 * 2) * 3 * (2 + 2 * 0.5)

@@ -1,4 +1,4 @@
-"""Limits of control groups, in folders as both versions of them lay them out."""
+"""Tests of the limits of control groups (cgroups), in folders laid out as in version 1 and version 2."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ MEMINFO = Path("/proc/meminfo")
 
 @pytest.fixture
 def lay(tmp_path, monkeypatch):
-    """Return what lays out groups: a process's own line, and files by their names."""
+    """Return a function that lays out control groups: the process's own line, and files by name."""
 
     def files(own, contents):
         (tmp_path / "own").write_text(own + "\n")
@@ -26,7 +26,7 @@ def lay(tmp_path, monkeypatch):
 
 
 def test_second_version(lay):
-    """The tightest of the groups counts; cached files do not, files in memory do."""
+    """The tightest group decides; cached files do not count as used memory, files in memory do."""
     lay("0::/queue/job", {
         "queue/job/memory.max": "max\n", "queue/job/memory.current": "5000\n", "queue/memory.max": "10000\n",
         "queue/memory.current": "7000\n", "memory.max": "50000", "memory.current": "8000",
@@ -37,7 +37,7 @@ def test_second_version(lay):
 
 
 def test_first_version(lay):
-    """Each controller has folders of its own; the innermost ones are not to be seen in a container."""
+    """Each controller has its own folders, and the innermost ones are not visible in a container."""
     lay("4:memory:/far/job\n2:cpu,cpuacct:/near/job\n1:name=systemd:/else", {
         "memory/far/memory.limit_in_bytes": "9000", "memory/far/memory.usage_in_bytes": "6000",
         "memory/far/memory.stat": "active_file 1\ninactive_file 1\ntotal_active_file 700\ntotal_inactive_file 300",
@@ -51,7 +51,7 @@ def test_no_limits(lay):
     assert limits.memory() is None and limits.processors() is None
     lay("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"})
     assert limits.processors() is None
-    limits.OWN.unlink()  # as on a Mac
+    limits.OWN.unlink()  # as on macOS
     assert limits.memory() is None and limits.processors() is None
 
 

@@ -1,4 +1,4 @@
-"""The time that is left, as it is told while a prediction goes on."""
+"""Tests of the time left that is reported during a prediction."""
 
 import itertools
 
@@ -8,7 +8,7 @@ from superem import meter
 
 
 def test_time_left_when_the_work_begins_again(monkeypatch):
-    """On the CPU in place of a GPU that gave up after ten minutes."""
+    """The CPU starts from the beginning after a GPU has failed for ten minutes."""
     seconds, posted = iter((0, 600, 601, 701, 801)), []
     monkeypatch.setattr(meter.time, "monotonic", lambda: next(seconds))
     count = meter.Meter(lambda *progress: posted.append(progress))
@@ -18,7 +18,7 @@ def test_time_left_when_the_work_begins_again(monkeypatch):
 
 
 def test_time_left(monkeypatch):
-    """Parts of a tile count, and the time left is told after a second and a quarter of a tile."""
+    """Parts of a tile count; the time left is reported once a second has passed and a quarter of a tile is done."""
     seconds, posted = iter(range(9, 99)), []
     monkeypatch.setattr(meter.time, "monotonic", lambda: next(seconds))
     count = meter.Meter(lambda *progress: posted.append(progress))

@@ -1,4 +1,4 @@
-"""Map files: read where ChimeraX would put them, written whole or not at all."""
+"""Tests of map files: they are read as in ChimeraX, and written completely or not at all."""
 
 import gzip
 import os
@@ -19,7 +19,7 @@ def array():
 
 
 def write(path, array, voxel=1.5, **fields):
-    """Write a map file by mrcfile itself, with header fields set afterwards."""
+    """Write a map file with mrcfile, then set header fields."""
     with mrcfile.new(path, overwrite=True) as file:
         file.set_data(array)
         file.set_volume()
@@ -43,7 +43,7 @@ def test_modes(tmp_path, kind):
 
 @pytest.mark.parametrize("stamp, value", [(b"IMOD\0\0\0\0", 255), (b"IMOD\6\0\0\0", 255), (b"IMOD\7\0\0\0", -1), (bytes(8), -1)])
 def test_unsigned_bytes_of_imod(tmp_path, stamp, value):
-    """They are unsigned where IMOD's stamp stands in the header, and the first of the flags after it does not say otherwise."""
+    """Bytes are unsigned if IMOD's stamp is in the header, and the first of its flags does not say that they are signed."""
     array = np.full((4, 5, 6), -1, np.int8)
     path = write(tmp_path / "a.mrc", array, extra2=np.void(bytes(40) + stamp + bytes(36)))
     assert np.all(read_mrc(path).array == value)
@@ -66,11 +66,11 @@ def test_gzip(tmp_path, array):
 
 @pytest.mark.parametrize("axes", [(1, 2, 3), (3, 2, 1), (2, 1, 3), (2, 3, 1), (3, 1, 2), (1, 3, 2)])
 def test_permuted_axes(tmp_path, axes):
-    """The marked voxel comes out at its x, y, z, whichever axis of the file is which; so does nstart."""
+    """The marked voxel is read at its x, y, z for any order of axes in the file; so is nstart."""
     c, r, s = 4, 2, 1
     data = np.zeros((3, 5, 6), np.float32)
     data[s, r, c] = 1
-    counts = dict(zip(axes, (6, 5, 3), strict=True))  # by axis: 1 = x
+    counts = dict(zip(axes, (6, 5, 3), strict=True))  # by axis; 1 is x
     path = write(tmp_path / "a.mrc", data, mapc=axes[0], mapr=axes[1], maps=axes[2], nxstart=10, nystart=20, nzstart=30,
                  mx=counts[1], my=counts[2], mz=counts[3],
                  cella_x=counts[1] * 1.0, cella_y=counts[2] * 1.1, cella_z=counts[3] * 1.2)
@@ -89,15 +89,15 @@ def test_axes_that_are_not_set_are_xyz(tmp_path, array):
 
 @pytest.mark.parametrize("name, origin, start, wanted", [
     ("a.mrc", (7, 8, 9), (1, 2, 3), (7, 8, 9)),  # the ORIGIN record if it is not zero
-    ("a.mrc", (0, 0, 0), (1, 2, 3), (1.5, 3, 4.5)),  # else NSTART
+    ("a.mrc", (0, 0, 0), (1, 2, 3), (1.5, 3, 4.5)),  # otherwise NSTART
     ("a.mrc.gz", (7, 8, 9), (1, 2, 3), (7, 8, 9)),
     ("a.map", (7, 8, 9), (1, 2, 3), (1.5, 3, 4.5)),  # CCP4 files have no ORIGIN
     ("a.ccp4", (7, 8, 9), (0, 0, 0), (0, 0, 0)),
     ("a", (7, 8, 9), (1, 2, 3), (7, 8, 9)),
-    ("a.mrc", (3e9, 0, 0), (1, 2, 3), (1.5, 3, 4.5)),  # rubbish
+    ("a.mrc", (3e9, 0, 0), (1, 2, 3), (1.5, 3, 4.5)),  # invalid value
     ("a.mrc", (np.nan, 0, 0), (1, 2, 3), (1.5, 3, 4.5)),
     ("a.mrc", (0, 0, 0), (10**9, 2, 3), (0, 0, 0)),
-    ("a.mrc", (0, 0, 0), (61, 2, 3), (0, 0, 0)),  # more than ten times the map's length away
+    ("a.mrc", (0, 0, 0), (61, 2, 3), (0, 0, 0)),  # more than ten times the map's size away
     ("a.mrc", (0, 0, 0), (60, 2, 3), (90, 3, 4.5)),
 ])
 def test_origin_is_chimerax_s(tmp_path, array, name, origin, start, wanted):
@@ -112,7 +112,7 @@ SIZES = {"huge": (60000, 60000, 60000), "nothing": (0, 5, 4), "negative": (-6, 5
 
 
 def damaged(path, array, kind):
-    """Write a file that is wrong in one way."""
+    """Write a file that is damaged in one way."""
     data = write(path, array).read_bytes()
     if kind == "empty":
         data = b""
@@ -141,7 +141,7 @@ def test_damaged_files(tmp_path, array, kind, words):
 
 
 def test_a_file_that_does_not_fit_in_memory_is_refused_before_it_is_read(tmp_path, array, monkeypatch):
-    """As float32 it would: other kinds of number are converted, and are in memory twice."""
+    """There is enough memory for float32; other data types are converted, and so are in memory twice."""
     monkeypatch.setattr(memory, "free_memory", lambda: 4 * array.size)
     assert read_mrc(write(tmp_path / "a.mrc", array)).shape == array.shape
     write(tmp_path / "a.mrc", array.astype(np.int16))
@@ -233,7 +233,7 @@ def test_rotation_survives_as_chimerax_writes_it(tmp_path, array):
 
 @pytest.mark.parametrize("values", [b"0 0 0 30", b"1 0 0", b"1 0 zero 30"])
 def test_rotation_that_is_none_is_said(tmp_path, array, values):
-    """A map in the wrong place would be worse."""
+    """An error is better than a map in the wrong place."""
     write_mrc(tmp_path / "a.mrc", DensityMap(array))
     with mrcfile.open(tmp_path / "a.mrc", "r+") as file:
         file.header.label[0] = b"Chimera rotation: " + values
@@ -268,7 +268,7 @@ def test_an_existing_file_is_replaced_whole_or_kept(tmp_path, array, monkeypatch
 
 
 def test_what_a_killed_run_left_is_not_in_the_way(tmp_path, array):
-    """In a container the next one may well have its number."""
+    """In a container, the next process may well have the same process id."""
     (tmp_path / f".a.mrc.{os.getpid()}.part").write_bytes(b"half")
     write_mrc(tmp_path / "a.mrc", DensityMap(array))
     assert np.array_equal(read_mrc(tmp_path / "a.mrc").array, array) and len(list(tmp_path.iterdir())) == 1

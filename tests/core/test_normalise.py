@@ -1,4 +1,4 @@
-"""Normalisation finds the molecule's scale whatever surrounds it, and can be undone."""
+"""Tests that normalisation finds the molecule's scale, whatever surrounds it, and can be inverted."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from superem.core.normalise import NORMALISATIONS, minmax, robust
 
 
 def molecule(n=48, noise=0.0, level=0.0, scale=1.0, seed=0):
-    """A lumpy ball of density in a box of n voxels an edge."""
+    """Return a ball of uneven density in a box of n³ voxels."""
     rng = np.random.default_rng(seed)
     z, y, x = np.indices((n, n, n)) - (n - 1) / 2
     inside = z * z + y * y + x * x < 10**2
@@ -18,7 +18,7 @@ def molecule(n=48, noise=0.0, level=0.0, scale=1.0, seed=0):
 
 
 def test_the_molecule_comes_out_near_one_and_solvent_at_zero():
-    """In a clean map, a noisy one, one with an offset, and one in other units."""
+    """The maps are clean, noisy, with an offset, and in other units."""
     for array in (molecule(), molecule(noise=0.1), molecule(noise=0.1, level=5), molecule(scale=1e-4)):
         x = robust(array).apply(array)
         assert abs(np.median(x)) < 0.05
@@ -26,13 +26,13 @@ def test_the_molecule_comes_out_near_one_and_solvent_at_zero():
 
 
 def test_the_box_does_not_change_the_scale():
-    """Four times the solvent, nearly the same scale."""
+    """With nine times the solvent, the scale is nearly the same."""
     small, large = robust(molecule(32, noise=0.05)), robust(molecule(64, noise=0.05))
     assert small.high == pytest.approx(large.high, rel=0.05)
 
 
 def test_a_hot_voxel_does_not_change_the_scale_and_is_held_down():
-    """The paper's min-max is ruined by it; the robust scale is not, and a network sees no huge number."""
+    """It ruins the paper's min-max scale, but not the robust one, and the network never sees a huge value."""
     array = molecule()
     hot = array.copy()
     hot[24, 24, 24] = 1000
@@ -43,7 +43,7 @@ def test_a_hot_voxel_does_not_change_the_scale_and_is_held_down():
 
 @given(scale=st.floats(1e-6, 1e6), level=st.floats(-10, 10), hot=st.floats(1, 1e4))
 def test_robust_is_undone_by_restore(scale, level, hot):
-    """Every voxel, hot ones too, comes back."""
+    """All voxels are restored, hot ones too."""
     array = molecule(16, noise=0.2)
     array[3, 4, 5] *= hot
     array = ((array + level) * scale).astype(np.float32)
@@ -54,7 +54,7 @@ def test_robust_is_undone_by_restore(scale, level, hot):
 
 
 def test_minmax_cuts_negatives_and_fills_zero_to_one():
-    """As in the paper."""
+    """It is the paper's normalisation."""
     array = molecule(noise=0.1)
     x = minmax(array).apply(array)
     assert x.min() == 0 and x.max() == 1
@@ -65,13 +65,13 @@ def test_minmax_cuts_negatives_and_fills_zero_to_one():
 @pytest.mark.parametrize("name", sorted(NORMALISATIONS))
 @pytest.mark.parametrize("value", [0.0, 3.0, -2.0])
 def test_density_that_says_nothing_is_refused(name, value):
-    """Constant and all-negative maps."""
+    """The maps are constant: zero, positive or negative."""
     with pytest.raises(MapError, match="nothing to enhance"):
         NORMALISATIONS[name](np.full((8, 8, 8), value, np.float32))
 
 
 def test_a_mask_that_fills_most_of_the_box_is_not_divided_by_nothing():
-    """Its most frequent density, the solvent level of any other map, is its highest one."""
+    """The most frequent density, which is the solvent level in other maps, is the highest here."""
     array = np.ones((12, 12, 12), np.float32)
     array[:3] = np.linspace(-1, 0.9, 12)
     scale = robust(array)
@@ -80,7 +80,7 @@ def test_a_mask_that_fills_most_of_the_box_is_not_divided_by_nothing():
 
 
 def test_a_few_spikes_are_no_molecule():
-    """Of less than eight voxels above the noise no scale is taken: it is that of the noise itself."""
+    """Fewer than eight voxels above the noise do not set the scale; the noise itself does."""
     array = np.random.default_rng(0).normal(size=(20, 20, 20)).clip(-2, 2).astype(np.float32)
     alone = robust(array).high
     array[5, 5, 5:10] = 1000

@@ -1,4 +1,4 @@
-"""The whole prediction, with networks whose right answer is known."""
+"""Tests of the whole prediction, with networks whose output is known."""
 
 import dataclasses
 import itertools
@@ -21,7 +21,7 @@ from superem.nets.store import load
 
 def noise(shape, seed=0, **geometry):
     array = np.random.default_rng(seed).normal(size=shape)
-    array.flat[0] = 3  # even the smallest map has some positive density
+    array.flat[0] = 3  # so that even the smallest map has positive density
     return DensityMap(array, **geometry)
 
 
@@ -36,7 +36,7 @@ def noise(shape, seed=0, **geometry):
     seed=st.integers(0, 99),
 )
 def test_identity_gives_the_resampled_map(make_model, shape, step, origin, tiling, rotations, batch_size, seed):
-    """At every voxel, borders included, whatever the shape, tiling, batch and orientations."""
+    """The values agree in all voxels, borders included, for any shape, tiling, batch size and number of orientations."""
     density = noise(shape, seed, step=step, origin=origin)
     done = enhance(density, make_model(), tiling=tiling, rotations=rotations, batch_size=batch_size, skip_empty=False,
                    device="cpu")
@@ -48,7 +48,7 @@ def test_identity_gives_the_resampled_map(make_model, shape, step, origin, tilin
 
 @pytest.mark.parametrize("grid", predict.GRIDS)
 def test_values_far_from_zero_keep_their_digits(make_model, grid):
-    """The result of 1000 ± 1 is that of ± 1, to what single precision can tell at 1000."""
+    """The result for 1000 ± 1 is that for ± 1 plus 1000, to single precision at 1000."""
     far = noise((30, 27, 33)).array / 4 + np.float32(1000)
     found, wanted = (enhance(DensityMap(array, step=(1.3, 1.3, 1.3)), make_model(torch.nn.Tanh()), grid=grid, device="cpu")
                      for array in (far, far - np.float32(1000)))
@@ -63,18 +63,18 @@ def test_the_paper_s_tiling_too(make_model):
 
 
 def test_a_network_that_looks_around_is_stitched_without_a_seam(make_model):
-    """A blur of 3 voxels within a margin of 4 gives what it gives on the whole map at once."""
+    """A blur that reaches 3 voxels, with a margin of 4, gives the same as on the whole map at once."""
     blur = torch.nn.AvgPool3d(7, stride=1, padding=3)
     density = DensityMap(np.random.default_rng(0).random((50, 40, 60)))
     done = enhance(density, make_model(blur, normalisation="minmax"), skip_empty=False, device="cpu")
     with torch.inference_mode():
         wanted = blur(torch.from_numpy(density.array)[None, None])[0, 0].numpy()
-    inner = (slice(3, -3),) * 3  # beyond the border lies the lowest density, which is not quite zero
+    inner = (slice(3, -3),) * 3  # the padding is the lowest density, not exactly zero
     assert np.abs(done.density.array - wanted)[inner].max() < 1e-4
 
 
 def test_solvent_noise_goes_on_beyond_the_border_and_a_masked_map_does_not(make_model):
-    """What a network sees outside of the box is the noise's mirror image, or zero where the solvent is."""
+    """Beyond the box, the network sees the noise mirrored, or zero if the map's solvent is zero."""
     blur = torch.nn.AvgPool3d(7, stride=1, padding=3)
     noise = DensityMap(np.random.default_rng(0).normal(size=(40, 40, 40)))
     masked = DensityMap(np.where(np.arange(40) < 12, noise.array, 0))
@@ -103,7 +103,7 @@ def test_empty_tiles_are_skipped_and_zero_and_nothing_near_density_is(make_model
 
 
 def test_averaging_over_orientations_makes_the_result_turn_with_the_map(make_model):
-    """A lopsided network: only the mean over all 24 orientations gives a turned map its turned answer."""
+    """With an asymmetric network, only the mean over all 24 orientations rotates with the map."""
     torch.manual_seed(0)
     lopsided = torch.nn.Conv3d(1, 1, 3, padding=1)
     density = noise((32, 32, 32))
@@ -119,7 +119,7 @@ def test_averaging_over_orientations_makes_the_result_turn_with_the_map(make_mod
 
 
 def test_bfloat16_changes_next_to_nothing(monkeypatch, make_blob):
-    """By the bundled model: the prediction's detail differs by a hundredth at most, and values are not rounded to 8 bits."""
+    """For the bundled model, detail differs by at most two hundredths, and values are not rounded to 8 bits."""
     density = make_blob((40, 40, 40), (0, 0, 0), (1, 1, 1), (20, 20, 20))
     density.array[:] += 0.1 * noise((40, 40, 40)).array
     model, results = load("unet"), []
@@ -157,13 +157,13 @@ def test_progress_counts_every_tile_and_stops_the_work(make_model):
 
 
 def test_cancel_is_heard_after_the_last_tile(make_model):
-    """Filters, reliability and the input's grid take their time on a large map."""
+    """Filters, reliability and resampling to the input's grid take time on a large map."""
     model = make_model(blur=[[2.0, 0.2], [20.0, 0.2]], reliability=[[0.0, 0.0], [1.0, 1.0]])
     told = []
     enhance(noise((40, 40, 40)), model, skip_empty=False, device="cpu", reliability=True, grid="input",
             progress=lambda *tick: told.append(tick))
     late = [tick for tick in told if tick[0] == tick[1]]
-    assert len(late) == 11  # the last tile, four times in the filters, as often for reliability, two maps to be put on a grid
+    assert len(late) == 11  # last tile, four in filters, four for reliability, two grids
     for most in range(len(late)):
         heard = iter(range(most))
         with pytest.raises(Cancelled):
@@ -186,12 +186,12 @@ def test_filters_have_as_many_threads_as_the_network(make_model, monkeypatch):
 
 
 def test_a_prediction_is_no_sharper_than_its_input_allows(make_model):
-    """By the card's table and the resolution given; without one, by that down to which input and output agree."""
+    """The blur follows from the card's table, for the given resolution or the one to which input and output agree."""
     density = noise((24, 24, 24))
     model = make_model(blur=[[2.5, 0.0], [4.5, 1.0]])
     given = enhance(density, model, skip_empty=False, device="cpu", resolution=4.5)
     wanted = ndimage.gaussian_filter(density.array, 1.0, mode="constant", truncate=6)
-    inner = (slice(6, -6),) * 3  # beyond the border lies solvent, which is not quite zero here
+    inner = (slice(6, -6),) * 3  # the padding is solvent, which is not exactly zero here
     assert np.abs(given.density.array - wanted)[inner].max() < 0.02
     assert given.report.resolution == 4.5 and "set for an input of 4.5 Å" in given.report.summary()
     found = enhance(density, model, skip_empty=False, device="cpu")
@@ -204,7 +204,7 @@ def test_a_prediction_is_no_sharper_than_its_input_allows(make_model):
 
 
 def test_reliability_is_told_by_what_the_network_drew(make_model):
-    """Not by amplitudes that follow the input's: it is measured so."""
+    """It is computed without letting low frequencies follow the input, since the card's table was measured so."""
     density = DensityMap(ndimage.gaussian_filter(noise((40, 40, 40)).array, 1.5))
     network, options = torch.nn.AvgPool3d(5, 1, 2), dict(blur=[[2.0, 0.2], [20.0, 0.2]], reliability=[[0.0, 0.0], [1.0, 1.0]])
     alone, followed = (enhance(density, make_model(network, follow=follow, **options), skip_empty=False, device="cpu",
@@ -214,7 +214,7 @@ def test_reliability_is_told_by_what_the_network_drew(make_model):
 
 
 def test_reliability_is_that_of_the_map_as_it_is_returned(make_model):
-    """A prediction that has to be blurred shows less detail than the network drew."""
+    """A blurred prediction shows less detail than the raw one."""
     density = DensityMap(ndimage.gaussian_filter(noise((40, 40, 40)).array, 1.5))
     table = [[0.0, 0.0], [1.0, 1.0]]
     sharp, blurred = (enhance(density, make_model(blur=blur, reliability=table), skip_empty=False, device="cpu",
@@ -222,11 +222,11 @@ def test_reliability_is_that_of_the_map_as_it_is_returned(make_model):
     assert blurred < 0.9 * sharp
     fine, coarse = (enhance(density, make_model(blur=[[2.0, 0.0], [8.0, 2.0]], reliability=table), skip_empty=False, device="cpu",
                             resolution=resolution, reliability=True).reliability.array.mean() for resolution in (2.0, 8.0))
-    assert (fine, coarse) == pytest.approx((sharp, blurred), rel=1e-3)  # by the resolution that was given
+    assert (fine, coarse) == pytest.approx((sharp, blurred), rel=1e-3)  # by the given resolution
 
 
 def test_cancel_is_heard_between_two_layers(make_model):
-    """A tile can take seconds on a slow machine; nobody waits for the rest of it."""
+    """A tile can take seconds on a slow machine; cancelling does not wait for the rest of it."""
     layers = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(9)))
     counted, heard = [], []
     layers[8].register_forward_hook(lambda *_: counted.append(1))
@@ -238,13 +238,13 @@ def test_cancel_is_heard_between_two_layers(make_model):
     with pytest.raises(Cancelled):
         enhance(noise((9, 9, 9)), make_model(layers), skip_empty=False, device="cpu", progress=stop_soon)
     assert heard == pytest.approx([0, 0, 1 / 9, 2 / 9]) and not counted
-    assert not layers[0]._forward_pre_hooks  # a network that is used again carries nothing over
+    assert not layers[0]._forward_pre_hooks  # no hooks are left on a network that is used again
 
 
 def test_progress_within_a_batch(make_model):
-    """Layers count, in all orientations and for all tiles of a batch, and never more than there are."""
+    """Progress counts layers over all orientations and tiles of a batch, and never exceeds the total."""
     layer, ticks = torch.nn.Identity(), []
-    layers = torch.nn.Sequential(layer, torch.nn.Identity(), layer, layer)  # one of two layers is used three times
+    layers = torch.nn.Sequential(layer, torch.nn.Identity(), layer, layer)  # one of the two layers is used three times
     enhance(noise((9, 9, 60)), make_model(layers), tiling=Tiling(32, 16, 4), skip_empty=False, device="cpu",
             batch_size=2, rotations=4, progress=lambda *tick: ticks.append(tick))
     total = ticks[0][1]
@@ -287,7 +287,7 @@ def test_network_that_gives_no_numbers(make_model):
 
 
 def test_the_card_says_how_many_orientations(make_model):
-    """Unless the caller does."""
+    """The caller can override it."""
     asks = make_model(rotations=4)
     for asked, found in ((None, 4), (1, 1), (8, 8)):
         assert enhance(noise((20, 20, 20)), asks, device="cpu", rotations=asked).report.rotations == found

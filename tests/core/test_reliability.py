@@ -1,4 +1,4 @@
-"""The Q-score to expect, on densities whose local detail is known."""
+"""Tests of the expected Q-score, on densities with known local detail."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ TABLE = [[0.0, 0.0], [0.1, 0.3], [0.3, 0.7]]
 
 
 def waves(n: int) -> np.ndarray:
-    """Density (n, n, n) that goes up and down every 3 Å, three times as much in the upper half of z."""
+    """Return density (n, n, n) that oscillates along z with a period of 3 Å, three times as strongly in the upper half."""
     z = np.arange(n)
     strength = np.where(z < z[-1] / 2, 0.1, 0.3)
     wave = np.sqrt(2) * np.sin(2 * np.pi * z / 3)
@@ -19,7 +19,7 @@ def waves(n: int) -> np.ndarray:
 
 
 def test_detail_is_the_local_standard_deviation():
-    """0 where nothing varies."""
+    """It is 0 where the density is constant."""
     detail = local_detail(waves(48))
     low, high = detail[12], detail[36]
     assert low == pytest.approx(0.1, rel=0.03) and high == pytest.approx(0.3, rel=0.03)
@@ -43,7 +43,7 @@ def test_q_follows_the_table_and_stays_in_it():
 
 @pytest.mark.parametrize("grid", ["1A", "input"])
 def test_a_run_gives_it_on_the_grid_of_the_result(make_model, make_blob, grid):
-    """Low in the solvent, high at the molecule, and the same for a map of another scale."""
+    """It is low in the solvent, high at the molecule, and does not depend on the map's scale."""
     blob = make_blob((40, 36, 44), (3.0, -8.0, 11.0), (0.9, 0.9, 0.9), (22, 8, 29), sigma=3)
     model = make_model(reliability=TABLE)
     first = enhance(blob, model, grid=grid, reliability=True, device="cpu")

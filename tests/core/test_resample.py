@@ -1,4 +1,4 @@
-"""Resampling keeps density where it is in space."""
+"""Tests that resampling keeps density at its place."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ angles = st.tuples(*[st.floats(-180, 180)] * 3)
 
 
 def blob_around(make_blob, centre, step, rotation, extra):
-    """Make a map whose box reaches 5 standard deviations beyond a blob at `centre`, or little more."""
+    """Make a map whose box reaches 5 standard deviations, or slightly more, beyond a blob at `centre`."""
     half = np.ceil(12.5 / np.array(step)) + extra
     shape = (2 * half[::-1] + 1).astype(int)
     origin = centre - rotation @ (half * step) + 0.3
@@ -24,7 +24,7 @@ def blob_around(make_blob, centre, step, rotation, extra):
 @settings(max_examples=40, deadline=None)
 @given(centre=origins, step=steps, turn=angles, extra=st.tuples(*[st.integers(0, 3)] * 3))
 def test_blob_stays_where_it_is(make_blob, centre_of_mass, centre, step, turn, extra):
-    """Any voxel size, origin, rotation and box: there and back within 0.02 voxel, and of the right shape."""
+    """The blob's centre stays within 0.02 Å and its shape is kept, there and back, for any voxels, origin, rotation and box."""
     rotation = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()
     density = blob_around(make_blob, centre, step, rotation, extra)
     fine = resample(density)
@@ -49,7 +49,7 @@ def test_blob_stays_where_it_is_on_a_turned_grid(make_blob, centre_of_mass, cent
 @settings(max_examples=50, deadline=None)
 @given(shape=st.tuples(*[st.integers(2, 12)] * 3), step=steps, origin=origins, new=st.sampled_from([1.0, 0.7, 1.7]))
 def test_the_new_grid_covers_the_old_one_at_whole_steps(shape, step, origin, new):
-    assume(any(abs(s / new - 1) >= 1e-3 for s in step))  # else it stays as it is
+    assume(any(abs(s / new - 1) >= 1e-3 for s in step))  # otherwise it is not resampled
     density = DensityMap(np.ones(shape), origin, step)
     fine = resample(density, new)
     assert (fine.shape, fine.origin) == grid_shape_origin(density, new) and fine.step == (new, new, new)
@@ -76,7 +76,7 @@ def test_a_map_of_another_wanted_step_is_returned_unchanged():
 
 @pytest.mark.parametrize("step", [1.002, 0.998])
 def test_no_drift_over_a_long_box(make_blob, step):
-    """Voxels of 1.002 or 0.998 Å are 0.8 Å off after 400: they must be resampled, not taken for 1 Å."""
+    """Over 400 voxels, taking 1.002 or 0.998 Å for 1 Å would give a shift of 0.8 Å."""
     centre = np.array([395.0, 8, 8])
     density = make_blob((17, 17, 410), (0, 0, 0), (step, 1, 1), centre)
     fine = resample(density)
@@ -90,12 +90,12 @@ def test_crops_of_one_map_come_out_on_the_same_points():
     crop = DensityMap(array[10:, 10:, 10:], whole.positions([10, 10, 10]), whole.step)
     a, b = resample(whole), resample(crop)
     i, j, k = np.rint(a.indices(b.origin)).astype(int)
-    inner = (slice(14, -1),) * 3  # the crop's border has other neighbours
+    inner = (slice(14, -1),) * 3  # the crop's border has different neighbours
     assert np.allclose(a.array[k:, j:, i:][inner], b.array[inner], atol=1e-5)
 
 
 def test_voxels_on_points_of_the_new_grid_keep_their_values():
-    """Also the outermost ones: every second voxel of 1.5 Å lies on every third point of 1 Å."""
+    """With voxels of 1.5 Å, every second one lies on every third point of the 1 Å grid, the outermost ones included."""
     array = np.random.default_rng(3).normal(size=(13, 11, 9)).astype(np.float32)
     fine = resample(DensityMap(array, step=(1.5, 1.5, 1.5)))
     assert fine.shape == (19, 16, 13)
@@ -104,7 +104,7 @@ def test_voxels_on_points_of_the_new_grid_keep_their_values():
 
 @pytest.mark.parametrize("voxel, resolution, least", [(1.3, 3.0, 0.92), (1.3, 4.0, 0.99), (1.5, 3.5, 0.95)])
 def test_amplitudes_survive(voxel, resolution, least):
-    """A wave of 3 Å in a map of 1.3 Å voxels keeps its amplitude (a cubic spline would leave 0.74)."""
+    """For example, a 3 Å wave on 1.3 Å voxels keeps its amplitude (a cubic spline would leave 0.74)."""
     x = voxel * np.arange(120)
     wave = DensityMap(np.broadcast_to(np.cos(2 * np.pi * x / resolution), (2, 2, 120)), step=(voxel, 1, 1))
     fine = resample(wave).array[0, 0, 20:-20]
@@ -114,14 +114,14 @@ def test_amplitudes_survive(voxel, resolution, least):
 
 
 def test_detail_that_the_new_grid_cannot_hold_is_removed():
-    """A wave of 1.5 Å sampled at 0.5 Å would come back as a false one of 3 Å on a 1 Å grid."""
+    """Without a filter, a 1.5 Å wave sampled at 0.5 Å would appear as a false 3 Å wave on a 1 Å grid."""
     x = 0.5 * np.arange(200)
     wave = DensityMap(np.broadcast_to(np.cos(2 * np.pi * x / 1.5), (2, 2, 200)), step=(0.5, 1, 1))
     assert np.abs(resample(wave).array[0, 0, 20:-20]).max() < 0.02
 
 
 def test_an_empty_border_stays_empty():
-    """A masked map: nothing rings beyond the reach of the window."""
+    """A masked map does not ring beyond the reach of the interpolation window."""
     array = np.zeros((60, 8, 8))
     array[25:35] = 1
     fine = resample(DensityMap(array, step=(1, 1, 1.3))).array[:, 4, 4]

@@ -1,4 +1,4 @@
-"""What becomes of a prediction where a device lacks memory or an operation, or calculates wrongly; and the orientations."""
+"""Tests of devices that lack memory or an operation, or calculate wrongly; and of the orientations."""
 
 import itertools
 
@@ -18,7 +18,7 @@ def noise(shape):
 
 
 def matrices():
-    """Yield the rotations as matrices (3, 3)."""
+    """Yield the rotations as (3, 3) matrices."""
     for order, flips in runner.ROTATIONS:
         matrix = np.eye(3)[list(order)]
         matrix[list(flips)] *= -1
@@ -28,7 +28,7 @@ def matrices():
 def test_rotations_are_the_24_proper_ones_and_well_spread():
     found = list(matrices())
     assert len({m.tobytes() for m in (np.rint(m).astype(int) for m in found)}) == 24
-    assert all(np.linalg.det(m) == pytest.approx(1) for m in found)  # no mirror: handedness is kept
+    assert all(np.linalg.det(m) == pytest.approx(1) for m in found)  # no mirror images: handedness is kept
 
     def closest(count):
         return min(np.degrees(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1)))
@@ -41,7 +41,7 @@ def test_rotations_are_the_24_proper_ones_and_well_spread():
 
 
 class Hungry(torch.nn.Module):
-    """Runs out of memory for more than `most` tiles at once."""
+    """A network that runs out of memory for more than `most` tiles at once."""
 
     def __init__(self, most, error):
         super().__init__()
@@ -69,7 +69,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(make_model, error):
     network = Hungry(3, error)
     done = enhance(density, make_model(network), batch_size=16, skip_empty=False, device="cpu", rotations=4,
                    progress=lambda *tick: ticks.append(tick))
-    assert np.abs(done.density.array - density.array).max() < 1e-4  # every tile once, none lost or doubled
+    assert np.abs(done.density.array - density.array).max() < 1e-4  # no tile is lost or added twice
     assert done.report.batch_size == 2 and max(network.sizes) == 2
     assert [note for note in done.report.notes if "went on with 2" in note]
     assert ticks[-1][0] == ticks[-1][1] == done.report.tiles_run
@@ -92,7 +92,7 @@ def test_out_of_memory_for_one_tile_is_said(make_model):
     RuntimeError("GET was unable to find an engine to execute this computation"),
 ])
 def test_operation_that_a_device_lacks_is_said(make_model, error):
-    """In the words of PyTorch on Apple's and NVIDIA's GPUs; a smaller batch is tried before where it may be memory."""
+    """The messages are PyTorch's on Apple and NVIDIA GPUs; if memory may be the reason, a smaller batch is tried first."""
     with pytest.raises(DeviceError, match="PyTorch cannot run this model on CPU.*; get another PyTorch"):
         enhance(noise((60, 60, 60)), make_model(Hungry(0, error)), batch_size=4, skip_empty=False, device="cpu")
     with pytest.raises(DeviceError, match="PyTorch cannot run this model on Some GPU; use device cpu"):
@@ -107,7 +107,7 @@ def test_other_errors_of_the_network_are_not_hidden(make_model, words):
 
 
 def test_auto_goes_on_with_the_cpu_where_a_gpu_lacks_an_operation(make_model, monkeypatch):
-    """PyTorch's "meta" device stands for a GPU, and cannot give values back."""
+    """PyTorch's "meta" device, which cannot return values, stands for a GPU."""
     there = [devices.Device("meta", "Some GPU"), devices.Device("cpu", "CPU, 1 thread")]
     monkeypatch.setattr(devices, "available", lambda: there)
     density = noise((9, 9, 9))
@@ -119,17 +119,17 @@ def test_auto_goes_on_with_the_cpu_where_a_gpu_lacks_an_operation(make_model, mo
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """A GPU as the best device; "cpu:0" is PyTorch's name for the CPU, but not the bundle's."""
+    """A GPU as the best device; "cpu:0", which is PyTorch's name for the CPU but not ours, stands for it."""
     monkeypatch.setattr(devices, "available", lambda: [devices.Device("cpu:0", "Some GPU, 2 GB"), devices.Device("cpu", "CPU")])
 
 
 @pytest.mark.parametrize("wrong, trusted", [
-    (lambda y: y, True), (lambda y: 1.01 * y, True),  # as fewer bits may make it
+    (lambda y: y, True), (lambda y: 1.01 * y, True),  # an error that lower precision may cause
     (lambda y: y.swapaxes(1, 2), False), (lambda y: np.nan * y, False), (lambda y: 1.1 * y, False),
     (lambda y: y + 1, False),
 ])
 def test_a_gpu_that_calculates_wrongly_is_not_used(make_model, gpu, monkeypatch, wrong, trusted):
-    """Without a word from PyTorch: only the CPU's numbers show it."""
+    """PyTorch reports no error; only the comparison with the CPU shows it."""
     forward = Runner._forward
     monkeypatch.setattr(Runner, "_forward",
                         lambda self, x: wrong(forward(self, x)) if self.device.name == "cpu:0" else forward(self, x))
@@ -143,7 +143,7 @@ def test_a_gpu_that_calculates_wrongly_is_not_used(make_model, gpu, monkeypatch,
 
 
 class Recovers(Hungry):
-    """Runs out of memory `times` times, for tiles of the usual size."""
+    """A network that runs out of memory `times` times, for tiles of the usual size."""
 
     def __init__(self, times):
         super().__init__(0, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
@@ -158,7 +158,7 @@ class Recovers(Hungry):
 
 def test_auto_goes_on_with_the_cpu_where_a_gpu_has_no_memory_for_one_tile(make_model, gpu):
     density = noise((60, 60, 60))
-    done = enhance(density, make_model(Recovers(3)), batch_size=4, skip_empty=False)  # of 4 tiles, of 2 and of 1
+    done = enhance(density, make_model(Recovers(3)), batch_size=4, skip_empty=False)  # for batches of 4, 2 and 1
     assert np.abs(done.density.array - density.array).max() < 1e-4
     assert (done.report.device, done.report.device_reason) == ("CPU", "in place of Some GPU, 2 GB")
     assert done.report.notes == (

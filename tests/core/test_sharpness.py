@@ -1,4 +1,4 @@
-"""The agreement of input and prediction, and the blur that follows from it."""
+"""Tests of the agreement of input and prediction, and of the blur that follows from it."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from superem.core.sharpness import FOLLOWED, SHELL, Shells, blur, blur_for, limi
 
 
 def low_pass(array, resolution):
-    """Fourier cut at a resolution (Å) on a 1 Å grid."""
+    """Cut an array in Fourier space at a resolution (Å), on a 1 Å grid."""
     s = np.sqrt(sum(f**2 for f in np.meshgrid(*[np.fft.fftfreq(n) for n in array.shape], indexing="ij")))
     return np.fft.ifftn(np.fft.fftn(array) * (s < 1 / resolution)).real
 
 
 @pytest.mark.parametrize("resolution", [2.8, 4.0, 6.5])
 def test_agreement_ends_where_common_detail_ends(resolution):
-    """Two maps that share all detail to a resolution, and nothing beyond it."""
+    """The two maps share all detail to a resolution, and none beyond it."""
     rng = np.random.default_rng(0)
     common, one, other = (rng.standard_normal((48, 40, 44)) for _ in range(3))
     a, b = (low_pass(common, resolution) + x - low_pass(x, resolution) for x in (one, other))
@@ -24,7 +24,7 @@ def test_agreement_ends_where_common_detail_ends(resolution):
 
 
 def test_shells_coarser_than_20_a_are_not_looked_at():
-    """There envelope and box decide, not detail; nor does one shell alone."""
+    """Envelope and box dominate these shells; a single bad shell elsewhere is ignored too."""
     for low, wanted in ((slice(0, 4), 2.0), (slice(10, 11), 2.0), (slice(4, 6), 20.0), (slice(10, 12), 8.0)):
         correlation = np.ones(40)
         correlation[low] = 0.1
@@ -32,7 +32,7 @@ def test_shells_coarser_than_20_a_are_not_looked_at():
 
 
 def test_agreement_does_not_depend_on_scale_or_sharpening():
-    """Correlations by shell see neither."""
+    """Shell correlations are invariant to both."""
     rng = np.random.default_rng(1)
     a = low_pass(rng.standard_normal((40, 40, 40)), 3) + 0.05 * rng.standard_normal((40, 40, 40))
     b = a + 0.2 * rng.standard_normal(a.shape)
@@ -40,7 +40,7 @@ def test_agreement_does_not_depend_on_scale_or_sharpening():
 
 
 def test_blur_is_a_gaussian_and_leaves_no_wrap_around():
-    """Against scipy, borders included; what lies at one face does not come in at the other; a sigma of 0 returns the array."""
+    """It agrees with scipy at the borders too, nothing wraps around to the opposite face, and a sigma of 0 returns the array."""
     array = np.random.default_rng(0).random((20, 23, 17)).astype(np.float32)
     wanted = ndimage.gaussian_filter(array, 1.2, mode="constant", truncate=6)
     np.testing.assert_allclose(blur(array, 1.2), wanted, atol=2e-3)
@@ -51,7 +51,7 @@ def test_blur_is_a_gaussian_and_leaves_no_wrap_around():
 
 
 def test_tables_are_interpolated_and_end_flat():
-    """No table, no blur."""
+    """Without a table there is no blur."""
     table = [[3.0, 0.2], [4.0, 0.6]]
     assert blur_for(3.5, table) == pytest.approx(0.4)
     assert blur_for(1.0, table) == 0.2 and blur_for(9.0, table) == 0.6
@@ -75,13 +75,13 @@ def test_limit_finds_what_it_is_not_told_and_blurs_by_it():
 
 
 def tilted(array):
-    """Array with its amplitudes changed by a smooth filter: by a third up at 0.05 1/Å, and by a third down at 0.15."""
+    """Return an array after a smooth filter: amplitudes rise by a third at 0.05 1/Å, and fall by a third at 0.15."""
     s = np.sqrt(sum(f**2 for f in np.meshgrid(*[np.fft.fftfreq(n) for n in array.shape], indexing="ij")))
     return np.fft.ifftn(np.fft.fftn(array) * (1 + np.cos(np.pi * np.clip((s - 0.05) / 0.1, 0, 1)) / 3)).real
 
 
 def test_low_frequencies_follow_the_input():
-    """Amplitudes of a prediction that fall where the input's do not are brought back as far as is asked for; phases stay."""
+    """Amplitudes that the prediction changed are restored as far as requested; phases stay."""
     truth = np.random.default_rng(5).standard_normal((72, 64, 68)).astype(np.float32)
     predicted = tilted(truth).astype(np.float32)
 
@@ -91,13 +91,13 @@ def test_low_frequencies_follow_the_input():
 
     none, half, whole = (limit(truth, predicted, [], follow)[0] for follow in (0, 0.5, 1))
     assert none is predicted and slope(none) > 0.6
-    assert slope(half) == pytest.approx(slope(none) * (1 - 0.5 * 0.7), rel=0.15)  # smoothing leaves out a third
+    assert slope(half) == pytest.approx(slope(none) * (1 - 0.5 * 0.7), rel=0.15)  # smoothing loses a third
     assert slope(whole) == pytest.approx(slope(none) * (1 - 0.7), rel=0.3)
     assert Shells.of(predicted, half).correlation[1:].min() > 0.98
 
 
 def test_following_leaves_an_identity_and_its_scale_alone():
-    """A prediction that is its input, times anything, stays as it is; in an empty shell there is nothing to follow."""
+    """A prediction equal to its input, up to a factor, is not changed; empty shells cause no errors."""
     a = np.random.default_rng(6).standard_normal((40, 44, 36)).astype(np.float32)
     np.testing.assert_allclose(limit(a, 3 * a, [], 1.0)[0], 3 * a, atol=1e-4)
     bare = np.zeros_like(a)
@@ -107,7 +107,7 @@ def test_following_leaves_an_identity_and_its_scale_alone():
 
 
 def test_what_the_blur_takes_of_low_frequencies_is_given_back():
-    """The input is followed by the result, not by the prediction before it was blurred."""
+    """The final result follows the input, not the prediction before it is blurred."""
     a = np.random.default_rng(7).standard_normal((64, 60, 68)).astype(np.float32)
     table = [[2.0, 1.2], [6.0, 1.2]]
     plain, followed = (Shells.of(a, limit(a, a, table, follow)[0]).ratio[FOLLOWED[1]] for follow in (0, 1))
@@ -115,7 +115,7 @@ def test_what_the_blur_takes_of_low_frequencies_is_given_back():
 
 
 def test_following_ends_with_the_box():
-    """What lies at one face of the box does not turn up at the other, where another part of the molecule lies."""
+    """Density at one face of the box has no effect at the opposite face, where another part of the molecule is."""
     array = np.zeros((60, 60, 60), np.float32)
     array[2, 30, 30] = array[57, 30, 30] = 100
     changed = limit(tilted(array), array, [], 1.0)[0] - array
@@ -127,7 +127,7 @@ def test_following_ends_with_the_box():
 
 
 def blob(noise, at=20):
-    """A textured ball of 12 Å about (at, at, at) in a box of 64 Å, in network units, and so much noise beyond 24 Å."""
+    """Return a textured ball of radius 12 Å around (at, at, at) in a box of 64 Å, in network units, with noise beyond 24 Å."""
     rng = np.random.default_rng(8)
     z, y, x = np.indices((64, 64, 64)) - at
     texture = ndimage.gaussian_filter(rng.standard_normal((64, 64, 64)), 1.2)
@@ -137,7 +137,7 @@ def blob(noise, at=20):
 
 
 def test_noise_around_a_molecule_is_neither_agreed_with_nor_followed():
-    """The resolution that is found is that of the molecule; around it all is blurred as for the coarsest map."""
+    """The resolution found is the molecule's; everything around it is blurred as for the coarsest map."""
     predicted, table = blob(0), [[3.0, 0.2], [20.0, 3.0]]
     quiet, noisy = (limit(blob(noise), predicted, table, 0.6) for noise in (0, 0.3))
     assert noisy[1] == quiet[1] < Shells.of(blob(0.3), predicted).agreement()

@@ -1,6 +1,6 @@
-"""What the shipped weights make of a part of the demonstration's map, against what they made of it when they came.
+"""Regression test of the shipped weights: their prediction for a part of the demonstration map must not change.
 
-For new weights, or where predictions are to change: `python -m tests.core.test_shipped` makes the file anew.
+For new weights, or if predictions should change, run `python -m tests.core.test_shipped` to rewrite the reference file.
 """
 
 from pathlib import Path
@@ -15,12 +15,12 @@ from superem.nets.store import DEFAULT, load
 
 MAP = Path(__file__).resolve().parents[2] / "demo" / "data" / "emd_1461_vp6.mrc.gz"
 KEPT = Path(__file__).with_name("shipped.npy")
-EDGE = 40  # voxels, of the part in the middle of the map
-EVERY = 8  # voxels of the result, of which one is kept
+EDGE = 40  # edge of the part in the middle of the map, voxels
+EVERY = 8  # every n-th voxel of the result is stored, in each direction
 
 
 def sampled() -> np.ndarray:
-    """A sample (2, n, n, n) of the super-resolved map and of the Q-score to expect, in one orientation and single precision."""
+    """Return samples (2, n, n, n) of the super-resolved map and the expected Q-score, for one orientation in single precision."""
     whole = read_mrc(MAP)
     middle = tuple(slice((n - EDGE) // 2, (n + EDGE) // 2) for n in whole.shape)
     with pytest.MonkeyPatch.context() as patch:
@@ -31,7 +31,7 @@ def sampled() -> np.ndarray:
 
 
 def test_shipped_weights_predict_what_they_did():
-    """To a thousandth of the deviation: other processors and versions of PyTorch round otherwise, and that is all they may do."""
+    """The tolerance, a thousandth of the standard deviation, only allows for rounding on other processors and PyTorch builds."""
     for name, found, kept in zip(("map", "expected Q"), sampled(), np.load(KEPT), strict=True):
         assert np.abs(found - kept).max() < 1e-3 * kept.std(), name
 

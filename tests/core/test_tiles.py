@@ -1,4 +1,4 @@
-"""Tiles cover every voxel, with weights that sum to 1."""
+"""Tests that tiles cover every voxel, with weights that sum to 1."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from superem.core.tiles import Tiling
 
 @st.composite
 def tilings(draw):
-    """Any tiling that leaves no gaps."""
+    """Draw any tiling that leaves no gaps."""
     margin = draw(st.integers(0, 6))
     core = draw(st.integers(1, 24))
     return Tiling(core + 2 * margin, draw(st.integers(max(1, core // 4), core)), margin, draw(st.sampled_from(["taper", "mean"])))
@@ -34,7 +34,7 @@ def test_weights_sum_to_one_everywhere_and_to_zero_in_margins(shape, tiling):
 
 
 def test_tapered_tiles_fade_into_their_neighbours():
-    """What is predicted near a tile's margin, which is the worst known, counts least: no seam where tiles disagree."""
+    """Predictions near a tile's margin are the least certain, so they weigh least; there is no seam where tiles disagree."""
     plan = tiles.plan((8, 8, 100), Tiling(48, 28, 4))
     first, second = plan.windows[2][:2]
     overlap = plan.size[2] - 2 * 4 - (plan.starts[2][1] - plan.starts[2][0])
@@ -49,7 +49,7 @@ def test_tapered_tiles_fade_into_their_neighbours():
 def test_cut_and_blended_tiles_give_the_map_back(shape, tiling, seed, mirror):
     array = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     plan = tiles.plan(shape, tiling)
-    assume(len(plan) <= 4000)  # more take seconds, and are cut no differently
+    assume(len(plan) <= 4000)  # more tiles take seconds, and test nothing new
     out = np.zeros_like(array)
     for index in np.ndindex(plan.counts):
         tiles.blend(out, tiles.cut(array, plan, index, mirror), plan, index)
@@ -88,7 +88,7 @@ def test_no_tile_that_touches_density_is_empty(shape, tiling, data):
 
 
 def test_noise_is_left_out_and_weak_density_in_it_is_not():
-    """A sphere of density as weak as one deviation of the noise, which no single voxel shows."""
+    """A sphere as weak as one standard deviation of the noise is found, although no single voxel stands out."""
     rng = np.random.default_rng(0)
     array = rng.normal(scale=0.1, size=(96, 96, 96)).astype(np.float32)
     k, j, i = np.ogrid[:96, :96, :96]
@@ -105,7 +105,7 @@ def test_paper_tiling_is_the_paper_s():
     plan = tiles.plan((33, 33, 33), tiles.tiling_for("paper", 64, 8))
     assert plan.size == (25, 25, 25) and len(plan) == 27
     assert [list(s) for s in plan.starts] == [[0, 4, 8]] * 3
-    plan = tiles.plan((34, 26, 20), tiles.PAPER)  # which such tiles do not cover evenly: they stay as they are
+    plan = tiles.plan((34, 26, 20), tiles.PAPER)  # tiles do not fit evenly, but keep their size and stride
     assert plan.size == (25, 25, 25) and [list(s) for s in plan.starts] == [[0, 4, 8, 12], [0, 4], [0]]
 
 
@@ -120,7 +120,7 @@ def test_presets_follow_the_model_s_tile_and_margin():
 def test_tiles_shrink_to_the_map_in_steps_that_networks_like():
     plan = tiles.plan((20, 90, 200), Tiling(64, 40, 8))
     assert all(size % 8 == 0 for size in plan.size)
-    assert plan.size[0] == 40 and plan.counts[0] == 1  # 20 voxels and two margins, to a multiple of 8
+    assert plan.size[0] == 40 and plan.counts[0] == 1  # 20 voxels and two margins, rounded up to a multiple of 8
 
 
 @pytest.mark.parametrize("wrong", [(10, 11), (10, 5, 3), (10, 0), (10, 2, 0, "square")])
