@@ -112,7 +112,7 @@ def test_memory_grows_with_the_map_the_output_and_the_network():
 
 
 def test_gpu_memory_is_told_apart(make_model, monkeypatch):
-    """A GPU's memory is not counted as main memory. "cpu:0" is PyTorch's name for the CPU but not ours, so it stands for a GPU."""
+    """A GPU's memory is not counted as main memory; "cpu:0", PyTorch's name for the CPU but not ours, stands for a GPU."""
     monkeypatch.setattr("superem.core.estimate.choose", lambda _: (Device("cpu:0", "a GPU"), ""))
     monkeypatch.setattr(runner.Runner, "memory", lambda *_: 10**10)
     found = estimate(outline(30), make_model())
