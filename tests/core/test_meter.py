@@ -31,3 +31,19 @@ def test_time_left(monkeypatch):
     for done in (0, 1, 2, 3, 4, 5):
         count(done, 6)
     assert [left for _done, total, left in posted if total == 6] == [None] * 4 + [pytest.approx(x) for x in (0.6, 0.3)]
+
+
+def test_reports_come_now_and_then_and_the_end_at_once(monkeypatch):
+    """The end is told once; steps after it are, if they take long enough to be due."""
+    seconds, posted = iter((1000, 1000.1, 1000.2, 1000.3, 1000.35, 1000.4, 1000.7)), []
+    monkeypatch.setattr(meter.time, "monotonic", lambda: next(seconds))
+    count = meter.Meter(lambda *progress: posted.append(progress))
+    for done in (0, 1, 2, 3, 4, 4, 4):
+        count(done, 4)
+    assert posted == [(0, 4, None), (3, 4, None), (4, 4, 0), (4, 4, 0)]
+
+
+def test_work_goes_on_until_it_is_cancelled():
+    answers = iter((False, False, True))
+    count = meter.Meter(lambda *_progress: None, lambda: next(answers))
+    assert [count(done, 3) for done in range(3)] == [True, True, False]

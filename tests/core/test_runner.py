@@ -142,6 +142,36 @@ def test_a_gpu_that_calculates_wrongly_is_not_used(make_model, gpu, monkeypatch,
         assert "Some GPU, 2 GB gives other numbers than the CPU" in done.report.notes[0]
 
 
+class Faint(torch.nn.Module):
+    def forward(self, x):
+        return 0.01 * x
+
+
+def test_wrong_numbers_are_seen_however_small_they_are(make_model, gpu, monkeypatch):
+    """They are compared with the network's own, which one that ends in 0 to 1 makes small."""
+    forward = Runner._forward
+    monkeypatch.setattr(Runner, "_forward", lambda self, x: forward(self, x) * (-1 if self.device.name == "cpu:0" else 1))
+    assert enhance(noise((20, 20, 20)), make_model(Faint()), skip_empty=False).report.device == "CPU"
+
+
+def test_memory_is_given_back_before_less_is_asked_for_and_at_the_end(make_model, monkeypatch):
+    given_back, network = [], Hungry(3, MemoryError())
+    monkeypatch.setattr(Runner, "release", lambda self: given_back.append((self.batch_size, len(network.sizes))))
+    enhance(noise((60, 60, 60)), make_model(network), batch_size=8, skip_empty=False, device="cpu")
+    assert given_back == [(8, 0), (4, 0), (2, len(network.sizes))]
+    given_back.clear()
+    with pytest.raises(predict.Cancelled):
+        enhance(noise((60, 60, 60)), make_model(), skip_empty=False, device="cpu", progress=lambda done, _: done < 1)
+    assert len(given_back) == 1
+
+
+def test_a_gpu_gets_more_at_once_than_a_cpu():
+    """On the CPU it is one tile, so that Cancel is heard soon."""
+    cuda, mps, cpu = (runner.default_batch(devices.Device(name, ""), (64, 64, 64)) for name in ("cuda:1", "mps", "cpu"))
+    assert cuda > mps > cpu == 1
+    assert runner.default_batch(devices.Device("cuda:0", ""), (512, 512, 512)) == 1
+
+
 class Recovers(Hungry):
     """A network that runs out of memory `times` times, for tiles of the usual size."""
 
