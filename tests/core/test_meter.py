@@ -38,9 +38,8 @@ def test_reports_come_now_and_then_and_the_end_at_once(monkeypatch):
     seconds, posted = iter((1000, 1000.1, 1000.2, 1000.3, 1000.35, 1000.4, 1000.7)), []
     monkeypatch.setattr(meter.time, "monotonic", lambda: next(seconds))
     count = meter.Meter(lambda *progress: posted.append(progress))
-    for done in (0, 1, 2, 3, 4, 4, 4):
-        count(done, 4)
-    assert posted == [(0, 4, None), (3, 4, None), (4, 4, 0), (4, 4, 0)]
+    told = [count(done, 4) and len(posted) for done in (0, 1, 2, 3, 4, 4, 4)]
+    assert posted == [(0, 4, None), (3, 4, None), (4, 4, 0), (4, 4, 0)] and told == [1, 1, 1, 2, 3, 3, 4]
 
 
 def test_work_goes_on_until_it_is_cancelled():
