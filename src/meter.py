@@ -8,8 +8,8 @@ from collections.abc import Callable
 #: Seconds between two progress reports from a worker thread to the window.
 REPORT_EVERY = 0.25
 #: Seconds of work, and tiles, before the time left is estimated: a network's first layers take far longer than most.
-TELLING = 1.0
-TELLING_TILES = 0.25
+MIN_SECONDS = 1.0
+MIN_TILES = 0.25
 
 
 class Meter:
@@ -36,8 +36,8 @@ class Meter:
         if now - self._posted >= self.every or ended:
             self._posted = now
             since, before = self._began
-            told = done > before and (done == total or (now - since > TELLING and done - before >= TELLING_TILES))
-            left = (now - since) * (total - done) / (done - before) if told else None
+            enough = done > before and (done == total or (now - since > MIN_SECONDS and done - before >= MIN_TILES))
+            left = (now - since) * (total - done) / (done - before) if enough else None
             self._post(done, total, left)
         return not (self._cancelled and self._cancelled())
 

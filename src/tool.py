@@ -36,14 +36,14 @@ class SuperEMTool(ToolInstance):
         super().__init__(session, tool_name)
         from chimerax.ui import MainToolWindow
 
-        from .panel.foretell import Foreteller, find_devices, foretell
+        from .panel.estimates import AnswerThread, estimate_run, find_devices
 
         self._asked: Any = None  # question of the estimate in progress
         self._answered: Any = None  # question of the estimate shown
         self._wanted_until = 0.0
         self._settings = panel_settings(session)
-        self._devices = Foreteller(session, find_devices, self._devices_found)
-        self._foreteller = Foreteller(session, foretell, self._foretold)
+        self._devices = AnswerThread(session, find_devices, self._devices_found)
+        self._estimates = AnswerThread(session, estimate_run, self._estimated)
         self.tool_window = MainToolWindow(self)
         self._build(self.tool_window.ui_area)
         self.tool_window.manage("side")
@@ -115,13 +115,14 @@ class SuperEMTool(ToolInstance):
             outer.addWidget(widget, stretch)
 
         self._timer = QTimer(parent)
-        self._bringer = QTimer(parent)
-        for timer, wait, action in ((self._timer, ESTIMATE_AFTER, self._ask), (self._bringer, SETTLED_AFTER, self._brought)):
+        self._scroll_timer = QTimer(parent)
+        for timer, wait, action in (
+                (self._timer, ESTIMATE_AFTER, self._ask), (self._scroll_timer, SETTLED_AFTER, self._scroll_now)):
             timer.setSingleShot(True)
             timer.setInterval(wait)
             timer.timeout.connect(action)
         self._room = Room(parent)
-        scroll.verticalScrollBar().rangeChanged.connect(lambda *_: self._places_changed())
+        scroll.verticalScrollBar().rangeChanged.connect(lambda *_: self._layout_changed())
         self.form.changed.connect(self._choices_changed)
 
     # Running
@@ -138,7 +139,7 @@ class SuperEMTool(ToolInstance):
         except UserError as error:
             self._say(str(error))
             raise  # ChimeraX shows and logs it
-        self._bring(self.jobs)
+        self._scroll_to(self.jobs)
 
     def remember(self) -> None:
         """Save the choices for the next start of ChimeraX."""
@@ -148,7 +149,7 @@ class SuperEMTool(ToolInstance):
     def _made(self, _name: str, made: Made) -> None:
         self._say("\n".join(line for line in made.lines if line != CAUTION))
         self.compare.take(made.source, made.result)
-        self._bring(self.report, self.compare, self.compare.flip)
+        self._scroll_to(self.report, self.compare, self.compare.flip)
 
     def _job_ended(self, job: Any) -> None:
         if job.state == "failed":
@@ -161,17 +162,17 @@ class SuperEMTool(ToolInstance):
         self.report.setText(text)
         self.report.setVisible(bool(text))
 
-    def _bring(self, *widgets: Any) -> None:
+    def _scroll_to(self, *widgets: Any) -> None:
         """Scroll until `widgets` are visible, the last one in any case, once the layout has settled."""
         self._wanted = widgets
         self._wanted_until = time.monotonic() + KEPT_IN_SIGHT
-        self._bringer.start()
+        self._scroll_timer.start()
 
-    def _places_changed(self) -> None:
+    def _layout_changed(self) -> None:
         if time.monotonic() < self._wanted_until:
-            self._bringer.start()
+            self._scroll_timer.start()
 
-    def _brought(self) -> None:
+    def _scroll_now(self) -> None:
         for widget in self._wanted:
             self._scroll.ensureWidgetVisible(widget, 0, 0)
 
@@ -179,45 +180,45 @@ class SuperEMTool(ToolInstance):
 
     def _devices_found(self, _asked: Any, devices: Any) -> None:
         if isinstance(devices, str):  # PyTorch is missing or broken; the sentence says how to fix it
-            self._foresee(devices)
+            self._show_estimate(devices)
         else:
             self.form.set_devices(devices)
 
     def _choices_changed(self) -> None:
-        from .panel.foretell import question
+        from .panel.estimates import question
 
         volume = self.form.map_menu.value
         self.run_button.setEnabled(volume is not None)
         self._asked = None
         if volume is None:
-            self._foresee("Open a map to work on.")
+            self._show_estimate("Open a map to work on.")
         elif question(volume, self.form.choices) != self._answered:
-            self._foresee("Estimating time and memory …")
+            self._show_estimate("Estimating time and memory …")
             self._timer.start()
 
     def _ask(self) -> None:
-        from .panel.foretell import question
+        from .panel.estimates import question
 
         volume = self.form.map_menu.value
         if volume is None:
             return
         if jobs(self.session).list():
-            self._foresee("The estimate waits for the running job to end.")
+            self._show_estimate("The estimate waits for the running job to end.")
         else:
             self._asked = question(volume, self.form.choices)
-            self._foreteller.ask(self._asked)
+            self._estimates.ask(self._asked)
 
-    def _foretold(self, asked: Any, answer: Any) -> None:
-        from .panel.foretell import told
+    def _estimated(self, asked: Any, answer: Any) -> None:
+        from .panel.estimates import estimate_text
 
         if asked != self._asked:
             return
         if isinstance(answer, str):  # an error, which may be fixed: do not keep it as the answer to this question
-            self._foresee(answer)
+            self._show_estimate(answer)
         else:
-            self._foresee(told(answer), asked)
+            self._show_estimate(estimate_text(answer), asked)
 
-    def _foresee(self, text: str, answered: Any = None) -> None:
+    def _show_estimate(self, text: str, answered: Any = None) -> None:
         self.estimate.setText(text)
         self._answered = answered
 
@@ -249,11 +250,11 @@ class SuperEMTool(ToolInstance):
         """Close the panel; its jobs continue."""
         self.remember()
         self.compare.lay_together()
-        for timer in (self._timer, self._bringer):
+        for timer in (self._timer, self._scroll_timer):
             timer.stop()
         self._room.forget()
         self._devices.forget()
-        self._foreteller.forget()
+        self._estimates.forget()
         self.jobs.forget()
         self._made_handler.remove()
         super().delete()

@@ -320,7 +320,7 @@ def test_weights_file_that_is_not_chosen(tool, weights, monkeypatch):
 
 def test_estimate_beyond_the_memory_that_is_free(tool, volume, monkeypatch):
     """A map that will be refused is known before the run."""
-    monkeypatch.setattr("chimerax.superem.panel.foretell.free_memory", lambda: 2**20)
+    monkeypatch.setattr("chimerax.superem.panel.estimates.free_memory", lambda: 2**20)
     assert wait(tool.session, lambda: "Only 1 MB are free" in tool.estimate.text())
 
 
@@ -335,14 +335,14 @@ def test_devices_are_those_that_are_there(tool):
 
 def test_pytorch_that_is_missing(window, volume, monkeypatch):
     """The panel opens, and says what mends it; what was mended is estimated."""
-    import chimerax.superem.panel.foretell as foretell
     from chimerax.superem.core.devices import Device, DeviceError
     from chimerax.superem.core.estimate import Estimate
+    from chimerax.superem.panel import estimates
 
     def missing(*_arguments):
         raise DeviceError("SuperEM needs PyTorch; install it with: pip install torch")
 
-    monkeypatch.setattr(foretell, "available", missing)
+    monkeypatch.setattr(estimates, "available", missing)
     monkeypatch.setattr("chimerax.superem.core.estimate.estimate", missing)
     monkeypatch.setattr("chimerax.superem.nets.store.load", lambda _name: None)
     tool = open_panel(window)
@@ -439,15 +439,15 @@ import chimerax
 chimerax.__path__.append(sys.argv[1])
 import stand_ins
 stand_ins.install()
-import chimerax.superem.panel.foretell as foretell
-foretell.threading.Thread.start = lambda thread: None
+from chimerax.superem.panel import estimates
+estimates.threading.Thread.start = lambda thread: None
 from chimerax.superem.tool import SuperEMTool
 from chimerax_library import draw_frame
 from made_maps import add_map
 add_map(session)
 tool = SuperEMTool(session)
 tool._ask()
-assert tool._foreteller._working and tool._devices._working
+assert tool._estimates._working and tool._devices._working
 sys.exit("torch" in sys.modules)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "scripts"), str(ROOT / "tests" / "chimerax")])}

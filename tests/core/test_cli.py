@@ -73,7 +73,7 @@ def test_progress_within_a_tile_and_time_left(call, weights, monkeypatch):
     """A single tile may take minutes, so the progress bar advances with each layer."""
     monkeypatch.setattr("superem.meter.Meter.every", 0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr("superem.meter.TELLING", 0)
+    monkeypatch.setattr("superem.meter.MIN_SECONDS", 0)
     code, out, err = call("in.mrc", "out.mrc", "--model", weights, "--voxel-size", 0.7, "--device", "cpu")
     assert code == 0 and "1 of 1 tiles" in out
     shown = [int(share) for share in re.findall(r"(\d+)%\|", err)]

@@ -47,7 +47,7 @@ def find_devices(_asked: Any, _stopped: Callable[[], bool]) -> list[Device] | st
         return str(error)
 
 
-def foretell(asked: Question, stopped: Callable[[], bool]) -> Estimate | str:
+def estimate_run(asked: Question, stopped: Callable[[], bool]) -> Estimate | str:
     """Return the estimate of a run, or a sentence that says what prevents it; takes seconds, and loads PyTorch."""
     from ..core.estimate import estimate
     from ..nets.store import load
@@ -62,7 +62,7 @@ def foretell(asked: Question, stopped: Callable[[], bool]) -> Estimate | str:
         return str(error)
 
 
-def told(found: Estimate) -> str:
+def estimate_text(found: Estimate) -> str:
     """Return an estimate in words, with a warning if too little memory is free now."""
     gpu = f" and {memory(found.gpu_memory)} of GPU memory" if found.gpu_memory else ""
     free = free_memory()
@@ -88,7 +88,7 @@ def memory(count: float) -> str:
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
 
 
-class Foreteller:
+class AnswerThread:
     """Answers the newest question on a worker thread; older questions that still wait are dropped.
 
     Answers are cached, except strings: these report an error, which may be fixed before the question is asked again.

@@ -1,4 +1,4 @@
-"""What the panel foretells: which questions are answered, in what words, and what becomes of the thread that finds answers."""
+"""Estimates in the panel: which questions are answered, in what words, and what becomes of the thread that makes them."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from panels import open_panel, wait
 
 def test_settled_answers_are_not_asked_again(chimerax):
     """The newest question is answered, one that is known at once, and those between are dropped."""
-    from chimerax.superem.panel.foretell import Foreteller
+    from chimerax.superem.panel.estimates import AnswerThread
 
     worked, answers = [], []
 
@@ -21,17 +21,17 @@ def test_settled_answers_are_not_asked_again(chimerax):
         return np.sqrt(number) if number > 0 else "no root"
 
     session = SimpleNamespace(ui=SimpleNamespace(thread_safe=lambda call, *arguments: call(*arguments)))
-    foreteller = Foreteller(session, work, lambda *answer: answers.append(answer))
-    foreteller._working = True  # as while a first question is worked on
-    foreteller.ask(4)
-    foreteller.ask(9)
-    foreteller._work()
-    foreteller.ask(9)
+    thread = AnswerThread(session, work, lambda *answer: answers.append(answer))
+    thread._working = True  # as while a first question is worked on
+    thread.ask(4)
+    thread.ask(9)
+    thread._work()
+    thread.ask(9)
     assert worked == [9] and answers == [(9, 3.0), (9, 3.0)]
     for _ in range(2):  # what was wrong may have been mended since
-        foreteller._working = True
-        foreteller.ask(-1)
-        foreteller._work()
+        thread._working = True
+        thread.ask(-1)
+        thread._work()
     assert worked == [9, -1, -1] and answers[2:] == [(-1, "no root")] * 2
 
 
@@ -39,7 +39,7 @@ def test_settled_answers_are_not_asked_again(chimerax):
     (2, "10 seconds"), (44, "40 seconds"), (100, "2 minutes"), (7200, "2.0 hours"), (79200, "22 hours")])
 def test_durations_are_coarse(chimerax, seconds, words):
     """An estimate is not said more finely than it is known."""
-    from chimerax.superem.panel.foretell import duration
+    from chimerax.superem.panel.estimates import duration
 
     assert duration(seconds) == words
 
@@ -47,7 +47,7 @@ def test_durations_are_coarse(chimerax, seconds, words):
 @pytest.mark.parametrize("closed", [False, True])
 def test_leaving_chimerax_waits_for_the_estimate(window, volume, monkeypatch, closed):
     """It runs the network, too, and may be loading PyTorch still when the panel was closed."""
-    import chimerax.superem.panel.foretell as foretell
+    from chimerax.superem.panel import estimates
 
     began, ended = threading.Event(), threading.Event()
 
@@ -58,14 +58,14 @@ def test_leaving_chimerax_waits_for_the_estimate(window, volume, monkeypatch, cl
         time.sleep(0.2)
         ended.set()
 
-    monkeypatch.setattr(foretell, "foretell", slow)
+    monkeypatch.setattr(estimates, "estimate_run", slow)
     tool = open_panel(window)
     assert wait(window, began.is_set)
-    foreteller = tool._foreteller
+    thread = tool._estimates
     if closed:
         tool.delete()
     window.triggers.activate_trigger("app quit", None)
-    assert ended.is_set() and not foreteller._thread.is_alive()
-    assert wait(window, lambda: foreteller._quit_handler is None), "what has ended is waited for no more"
+    assert ended.is_set() and not thread._thread.is_alive()
+    assert wait(window, lambda: thread._quit_handler is None), "what has ended is waited for no more"
     if not closed:
         tool.delete()
