@@ -1,4 +1,4 @@
-"""A real ChimeraX session, with the wheel of this checkout installed by its own `toolshed install`."""
+"""Fixtures: a real ChimeraX session, in which `toolshed install` has installed the wheel of this checkout."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from chimerax_library import draw_frame, start_session
 from made_maps import add_map
 from panels import give_window, jobs, open_panel, wait
 
-# Two threads of PyTorch stall each other as soon as a third program runs; read when PyTorch is first imported.
+# Two threads of PyTorch block each other as soon as another program runs. PyTorch reads this when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -22,7 +22,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def chimerax(wheel):
-    """The one ChimeraX session of this process; the bundle is what the toolshed found."""
+    """The one ChimeraX session of this process, with the bundle installed from the wheel."""
     session = start_session()
     from chimerax.core.commands import run
 
@@ -32,7 +32,7 @@ def chimerax(wheel):
 
 @pytest.fixture
 def session(chimerax):
-    """The session, empty before and after: no models, no tasks, no log."""
+    """The session, empty before and after each test: no models, no tasks, no log."""
     chimerax.log.lines.clear()
     chimerax.log.statuses.clear()
     yield chimerax
@@ -48,7 +48,7 @@ def session(chimerax):
 
 @pytest.fixture
 def run(session):
-    """Run a ChimeraX command, and draw a frame."""
+    """Return a function that runs a ChimeraX command and draws a frame."""
     from chimerax.core.commands import run as run_command
 
     def run_and_draw(command):
@@ -61,12 +61,12 @@ def run(session):
 
 @pytest.fixture(scope="session")
 def weights(chimerax, tmp_path_factory) -> Path:
-    """A weights file whose network is the identity: what comes out is the resampled input."""
+    """A weights file of an identity network: the result is the resampled input."""
     from chimerax.superem.nets import build as network
     from chimerax.superem.nets.store import Card, save
 
     path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
-    options = {"widths": (4, 8), "depths": (1, 1)}  # a fresh UNet adds nothing to its input
+    options = {"widths": (4, 8), "depths": (1, 1)}  # an untrained UNet is the identity
     save(path, network("unet", **options), Card("identity", "unet", options, 32, 4, "robust", "For tests.",
                                                 reliability=[[0, 0], [2, 0.6]]))
     return path
@@ -74,13 +74,13 @@ def weights(chimerax, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def volume(session):
-    """A small map, shown."""
+    """A small map that is shown."""
     return add_map(session)
 
 
 @pytest.fixture(params=["method", "object"])
 def painted(request, session, monkeypatch):
-    """Surfaces hold what `color sample` colours them by as a method of it (ChimeraX 1.7 to 1.10) or itself (from 1.11 on)."""
+    """Surfaces keep their recolouring by `color sample` as a method (ChimeraX 1.7 to 1.10) or as an object (from 1.11 on)."""
     from chimerax.surface.colorvol import VolumeColor
 
     if request.param == "object":
@@ -96,7 +96,7 @@ def painted(request, session, monkeypatch):
 
 @pytest.fixture(scope="session")
 def demo_map() -> Path:
-    """The deposited map that the demonstration works on."""
+    """The deposited map that the demonstration uses."""
     path, = (Path(__file__).resolve().parents[2] / "demo" / "data").glob("*.mrc.gz")
     return path
 

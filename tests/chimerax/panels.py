@@ -1,4 +1,4 @@
-"""The panel in a test: ChimeraX's session with real Qt widgets in it."""
+"""Functions to test the panel: ChimeraX's session with real Qt widgets."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from chimerax_library import draw_frame
 
 
 def give_window(session: Any, patch: Any) -> Any:
-    """Make the session believe in a window, until `patch` (pytest's monkeypatch) is undone; return the QApplication."""
+    """Make the session act as if it had a window, until `patch` (pytest's monkeypatch) is undone; return the QApplication."""
     application = stand_ins.install()
     from chimerax.superem.settings import panel_settings
 
@@ -17,7 +17,7 @@ def give_window(session: Any, patch: Any) -> Any:
     patch.setattr(sys, "excepthook", lambda *error: session.logger.report_exception(exc_info=error))  # as ChimeraX does
     patch.setattr(session.ui, "remove_tool", lambda tool: tool.tool_window.destroy(), raising=False)
     patch.setattr(session.ui, "set_tool_shown", lambda tool, shown: _set_shown(session, tool, shown), raising=False)
-    # The Volume Viewer opens with the first map where there is a window; it is none of the panel's business.
+    # With a window, the Volume Viewer would open with the first map; the panel does not need it.
     patch.setattr("chimerax.map.volume_viewer.show_volume_dialog", lambda _session: None)
     panel_settings(session).reset()
     draw_frame(session)
@@ -37,7 +37,7 @@ def open_panel(session: Any) -> Any:
 
 
 def wait(session: Any, condition: Any, timeout: float = 60) -> bool:
-    """Serve Qt and the calls from other threads until `condition()` or `timeout` seconds."""
+    """Process Qt events and calls from other threads until `condition()`, or for `timeout` seconds; return whether it is true."""
     from Qt.QtCore import QEvent
     from Qt.QtWidgets import QApplication
 
@@ -45,7 +45,7 @@ def wait(session: Any, condition: Any, timeout: float = 60) -> bool:
     while time.monotonic() < end:
         draw_frame(session)
         QApplication.processEvents()
-        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # else left to an event loop, which tests lack
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # tests have no event loop that would do it
         if session.ui.run_until(condition, timeout=0.02):
             QApplication.processEvents()
             return True
@@ -53,7 +53,7 @@ def wait(session: Any, condition: Any, timeout: float = 60) -> bool:
 
 
 def jobs(session: Any) -> list[Any]:
-    """Return the jobs that run or wait."""
+    """Return the running and waiting jobs."""
     from chimerax.superem.job import jobs as queue
 
     return queue(session).list()

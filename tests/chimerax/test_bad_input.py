@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence each as a UserError, and nothing opened, closed or changed by it."""
+"""Tests of bad input: each raises a UserError of one clear sentence, and nothing is opened, closed or changed."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from made_maps import add_map, blobs
 
 @pytest.fixture
 def refused(run, session):
-    """Run a command that must be refused; return its one sentence."""
+    """Return a function that runs a command that must be refused, and returns the error's sentence."""
     from chimerax.core.errors import UserError
 
     def refuse(command):
@@ -25,7 +25,7 @@ def refused(run, session):
 
 
 def test_no_map(refused, session):
-    """A model that is not a map: it, not what is open, is what is wrong."""
+    """If the given model is not a map, the error names it, and does not list what is open."""
     from chimerax.core.models import Model
 
     session.models.add([Model("not a map", session)])
@@ -33,13 +33,13 @@ def test_no_map(refused, session):
 
 
 def test_nothing_open(refused):
-    """A number that no model has."""
+    """There is no model with this number."""
     assert "needs a map" in refused("superem #1")
 
 
 @pytest.mark.parametrize("words", ["", " blobs", " 1", " stop", " #1,#2"])
 def test_maps_that_are_not_named_by_number(refused, volume, words):
-    """A name, a word that is no command, or nothing at all."""
+    """A name, an unknown word, or nothing is given instead of a number."""
     assert "as in 'superem #1'" in refused(f"superem{words}")
 
 
@@ -51,7 +51,7 @@ def test_maps_that_are_not_named_by_number(refused, volume, words):
     ("subregion 1,1,1,9,9,1 step 2", "(subregion 1,1,1,9,9,1, step 2)"),
 ])
 def test_part_that_cannot_be_worked_on(refused, session, options, words):
-    """The sentence speaks of the part, not of the map, with which nothing is wrong."""
+    """The error is about the part, not about the map, which is fine."""
     array = blobs()
     array[:5, :5, :5] = 0
     add_map(session, array)
@@ -60,21 +60,21 @@ def test_part_that_cannot_be_worked_on(refused, session, options, words):
 
 @pytest.mark.parametrize(("attribute", "words"), [("channel", "one channel"), ("time", "one map of a series")])
 def test_one_of_many(refused, session, attribute, words):
-    """A channel of a color image and a time of a series, and the advice works."""
+    """A channel of a colour image and one time of a series are refused."""
     volume = add_map(session)
     setattr(volume.data, attribute, 1)
     assert words in refused("superem #1")
 
 
 def test_copy_of_a_channel_works(run, session, weights):
-    """The advice that is given for a channel makes a map that superem takes."""
+    """The advice given for a channel leads to a map that superem accepts."""
     add_map(session).data.channel = 1
     run("volume copy #1")
     assert run(f"superem #2 model {weights}").name == "blobs copy superem (model identity)"
 
 
 def test_skewed_cell(refused, session):
-    """A cell with an angle that is not a right one."""
+    """A cell angle is not 90 degrees."""
     add_map(session, cell_angles=(90, 90, 120))
     assert "skewed" in refused("superem #1")
 
@@ -87,7 +87,7 @@ def test_skewed_cell(refused, session):
     (lambda a: a[:1], "single plane"),
 ], ids=["constant", "negative", "nan", "infinite", "plane"])
 def test_density(refused, session, weights, change, words):
-    """Density that nothing can be made of."""
+    """The density cannot be used."""
     volume = add_map(session, change(blobs()).astype(np.float32))
     volume.display = False
     assert words in refused(f"superem #1 model {weights}")
@@ -95,21 +95,21 @@ def test_density(refused, session, weights, change, words):
 
 @pytest.mark.parametrize("size", [0.001, 400])
 def test_voxel_size(refused, session, weights, size):
-    """A voxel size that no microscope has."""
+    """No microscope gives such a voxel size."""
     add_map(session, step=(size, size, size))
     assert "voxel size" in refused(f"superem #1 model {weights}")
 
 
 @pytest.mark.parametrize("change", [lambda a: a > 0.5, lambda a: np.clip(4 * a - 1, 0, 1)], ids=["hard", "soft"])
 def test_mask(run, session, weights, change):
-    """A mask is warned of, and worked on if that is what is wanted."""
+    """A mask is processed, with a warning."""
     add_map(session, change(blobs()).astype(np.float32))
     assert run(f"superem #1 model {weights}")
     assert "blobs #1 looks like a mask" in session.log.text("warning")
 
 
 def test_spikes_are_no_mask(run, session, weights):
-    """A few voxels that stand out, all alike, as a detector's defects do, leave a map a map."""
+    """A few equal, very high voxels, such as detector defects, do not make a map look like a mask."""
     array = blobs()
     array[::20, ::20, ::20] = 50
     add_map(session, array)
@@ -119,7 +119,7 @@ def test_spikes_are_no_mask(run, session, weights):
 
 @pytest.mark.parametrize(("keywords", "words"), [("model nonesuch", "no model"), ("device tpu", "cuda:N"), ("", "one channel")])
 def test_known_at_once(refused, session, weights, keywords, words):
-    """What can be known without reading the map is said when the command is given, not when the job's turn has come."""
+    """Errors that can be found without reading the map are raised by the command, not later by its job."""
     volume = add_map(session)
     volume.data.channel = None if keywords else 1
     assert words in refused(f"superem #1 {keywords or f'model {weights}'} block false")
@@ -133,18 +133,18 @@ def test_smaller_than_a_tile(run, session, weights):
 
 @pytest.mark.parametrize(("device", "words"), [("cuda:99", "cuda:99"), ("tpu", "auto, cuda, cuda:N, mps, or cpu")])
 def test_device(refused, volume, weights, device, words):
-    """A device that was asked for by name and is not there."""
+    """The requested device does not exist."""
     assert words in refused(f"superem #1 model {weights} device {device}")
 
 
 def test_unknown_model(refused, volume):
-    """A model that does not exist; the sentence lists those that do."""
+    """The model does not exist."""
     assert "no model" in refused("superem #1 model nonesuch")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "not weights", "other architecture"])
 def test_weights(refused, volume, weights, tmp_path, damage):
-    """A weights file that is cut short, is something else, or does not fit its architecture."""
+    """A weights file is truncated, is something else, or does not fit its architecture."""
     from chimerax.superem.nets import build
     from chimerax.superem.nets.store import Card, save
 
@@ -159,14 +159,14 @@ def test_weights(refused, volume, weights, tmp_path, damage):
 
 
 def test_model_id(refused, run, session, volume):
-    """A model number that is taken, and one for two maps."""
+    """The model number is taken, or one number is given for two maps."""
     add_map(session)
     assert "#2 exists" in refused("superem #1 modelId 2")
     assert "several maps" in refused("superem #1-2 modelId 9")
 
 
 def test_torch_is_missing(refused, volume, weights, monkeypatch):
-    """Without PyTorch the sentence says how to install it."""
+    """Without PyTorch, the error says how to install it."""
     import sys
 
     monkeypatch.setitem(sys.modules, "torch", None)

@@ -1,4 +1,4 @@
-"""The installed command in a real ChimeraX: `run(session, "superem #1 ...")`."""
+"""Tests of the installed command in a real ChimeraX: `run(session, "superem #1 ...")`."""
 
 import html
 
@@ -10,7 +10,7 @@ from made_maps import RESULT, add_map, blobs
 
 
 def surface_volume(volume):
-    """Volume in Å³ inside the surface that ChimeraX shows."""
+    """Return the volume in Å³ inside the surface that ChimeraX shows."""
     from chimerax.surface import surface_volume_and_area
 
     volume.display = True
@@ -19,7 +19,7 @@ def surface_volume(volume):
 
 
 def test_returns_a_new_volume_beside_the_input(run, session, volume, weights):
-    """One map in, one new map out, named after it; the input stays shown and as it was."""
+    """One map gives one new map named after it; the input stays shown and unchanged."""
     before = volume.full_matrix().copy()
     result = run(f"superem #1 model {weights}")
     assert result.id == (2,) and result.name == RESULT
@@ -37,7 +37,7 @@ def test_several_maps_give_a_list(run, session, weights):
 
 
 def test_level_encloses_the_same_volume(run, session, volume, weights):
-    """The contour of the result encloses what that of the input does, at any level, within 0.5 %."""
+    """At any level, the contours of result and input enclose the same volume within 0.5 %."""
     for level in (0.3, 0.6, 1.2):
         volume.set_parameters(surface_levels=[level])
         result = run(f"superem #1 model {weights}")
@@ -47,7 +47,7 @@ def test_level_encloses_the_same_volume(run, session, volume, weights):
 
 
 def test_level_of_a_hidden_map_that_was_never_drawn(run, session, weights):
-    """A map without surfaces is matched at the level that ChimeraX would have shown it at."""
+    """A map without surfaces is matched at the level at which ChimeraX would show it."""
     volume = add_map(session)
     volume.remove_surfaces()
     volume.display = False
@@ -65,7 +65,7 @@ def test_every_level_is_matched(run, session, volume, weights):
 
 
 def test_image_style(run, session, volume, weights):
-    """A map shown as an image gives one shown as an image, with thresholds of the same ranks."""
+    """A map shown as an image gives a result shown as an image, with thresholds of the same ranks."""
     volume.set_display_style("image")
     volume.set_parameters(image_levels=[(0.2, 0), (0.6, 0.8), (1.5, 1)])
     result = run(f"superem #1 model {weights}")
@@ -78,8 +78,8 @@ def test_image_style(run, session, volume, weights):
 
 @pytest.mark.parametrize("style", ["mesh", "surface", "image"])
 def test_style(run, session, volume, weights, style):
-    """The result is shown in the style of its source, whether that was drawn before or not."""
-    if style != "surface":  # that of a map that was just opened
+    """The result has the style of its source, whether that was drawn before or not."""
+    if style != "surface":  # a map that was just opened is a surface
         volume.set_display_style(style)
         draw_frame(session)
     result = run(f"superem #1 model {weights}")
@@ -88,7 +88,7 @@ def test_style(run, session, volume, weights, style):
 
 
 def test_level_above_all_density(run, session, volume, weights):
-    """Nothing is shown of either map: the log says why."""
+    """Neither map shows anything, and the log says why."""
     volume.set_parameters(surface_levels=[99])
     run(f"superem #1 model {weights}")
     assert "above all density" in session.log.text("note") and "enclose" not in session.log.text("note")
@@ -96,7 +96,7 @@ def test_level_above_all_density(run, session, volume, weights):
 
 @pytest.mark.parametrize("options", ["", "grid input", "subregion 3,2,1,24,26,30"])
 def test_reliability(run, session, volume, weights, options):
-    """The result is coloured by a second map, hidden, of the Q-score to expect, a voxel wider all round; a new level, too."""
+    """A second, hidden map of the expected Q-score, one voxel wider on all sides, colours the result, also at a new level."""
     from chimerax.map import Volume
 
     result = run(f"superem #1 model {weights} reliability true {options}")
@@ -118,7 +118,7 @@ def test_reliability(run, session, volume, weights, options):
 
 @pytest.mark.parametrize("options", ["", "subregion 8,8,8,28,28,28"])
 def test_reliability_where_density_is_cut(run, session, weights, options):
-    """Cuts through density at the faces of the box have colours of expected Q, not the grey of places without one."""
+    """Where the box cuts through density, its faces have colours of expected Q, not the grey of missing values."""
     from chimerax.core.colors import Colormap
 
     add_map(session, blobs()[10:30, 8:28, 12:36] if not options else None)
@@ -132,7 +132,7 @@ def test_reliability_where_density_is_cut(run, session, weights, options):
 
 
 def test_reliability_follows_the_result(painted, run, session, volume, weights):
-    """A result that is moved, alone or side by side with its input, is coloured as before at the next level, too."""
+    """A result that has been moved keeps its colours at the next level."""
     from chimerax.geometry import translation
 
     result = run(f"superem #1 model {weights} reliability true")
@@ -152,7 +152,7 @@ def test_reliability_follows_the_result(painted, run, session, volume, weights):
 @pytest.mark.parametrize(("options", "hidden"), [
     ("reliability true", True), ("reliability true hideMaps false", False), ("", False), ("hideMaps true", True)])
 def test_colours_are_not_covered(run, session, volume, weights, options, hidden):
-    """The input, which lies on the result, is hidden where that is coloured and nothing else was asked for; the log says so."""
+    """The input is hidden if it would cover a coloured result, unless `hideMaps` is given; the log says so."""
     run(f"superem #1 model {weights} {options}")
     assert volume.display != hidden
     assert ("blobs #1 is hidden, since it would cover" in session.log.text("note")) == (options == "reliability true")
@@ -167,7 +167,7 @@ def test_reliability_of_an_image_has_no_surface_to_colour(run, session, volume, 
 
 
 def test_keywords(run, session, volume, weights):
-    """modelId, hideMaps, grid, tiling, rotations and batchSize do what they say."""
+    """modelId, hideMaps, grid, tiling, rotations and batchSize take effect."""
     result = run(f"superem #1 model {weights} modelId 7 hideMaps true grid input tiling fast rotations 4 batchSize 2 device cpu")
     assert result.id == (7,) and not volume.display
     assert result.data.size == volume.data.size
@@ -175,7 +175,7 @@ def test_keywords(run, session, volume, weights):
 
 
 def test_log_says_what_was_done(run, session, volume, weights):
-    """Device, model, tiles, time, levels and volumes, and the caution, in a few lines; progress in the status line."""
+    """The log has device, model, tiles, time, levels and volumes, and the caution; progress is in the status line."""
     run(f"superem #1 model {weights}")
     note = session.log.text("note")
     for words in ("identity", "cpu", "tiles run", " s.", "Level", "Å³", "refine"):
@@ -196,7 +196,7 @@ def test_usage(run, session):
 
 
 def test_model_in_a_folder_with_a_space(run, session, volume, weights, tmp_path):
-    """A path in quotation marks is read as it stands; so is one with backslashes before letters that could mean a new line."""
+    """A quoted path is taken literally, even with a backslash before a letter such as n."""
     path = tmp_path / "new weights" / r"of\north.safetensors"
     path.parent.mkdir()
     path.write_bytes(weights.read_bytes())
@@ -204,7 +204,7 @@ def test_model_in_a_folder_with_a_space(run, session, volume, weights, tmp_path)
 
 
 def test_result_as_input(run, session, volume, weights):
-    """An estimate of an estimate is made, but not without a warning; nor is its name lengthened."""
+    """A result is processed again with a warning, and its name does not grow."""
     result = run(f"superem #1 model {weights}")
     assert "itself" not in session.log.text("warning")
     again = run(f"superem #{result.id_string} model {weights}")
@@ -217,12 +217,12 @@ def test_result_as_input(run, session, volume, weights):
     ("resolution 3.8 subregion 2,2,2,40,30,35", " (resolution 3.8, subregion 2,2,2,40,30,35)"),
     ("tiling fast grid input resolution 4 step 2", " (tiling fast, grid input, resolution 4, step 2)")])
 def test_results_are_told_apart(run, session, volume, options, words):
-    """What was not as it is by default, and changes the map, is in its name."""
+    """The name says which settings are not the default and change the map."""
     assert run(f"superem #1 {options}").name == f"blobs superem{words}"
 
 
 def test_shown_part_is_named(run, session, volume, weights):
-    """By its corners, since another part may be shown later, as when the job's turn has come; likewise that of its expected Q."""
+    """The name gives its corners, since another part may be shown later; so does the name of its expected Q-score."""
     run("volume #1 region 5,6,7,30,28,26")
     name = run(f"superem #1 model {weights} subregion shown reliability true").name
     assert name == "blobs superem (model identity, subregion 5,6,7,30,28,26)"
@@ -230,7 +230,7 @@ def test_shown_part_is_named(run, session, volume, weights):
 
 
 def test_a_map_too_coarse_is_doubted(run, session, volume):
-    """The warning comes with the bundled model, which is made for 3 to 6 Å, and leaves the result to the user."""
+    """The bundled model, which is made for 3 to 6 Å, causes a warning, but gives a result."""
     assert run("superem #1 resolution 4").name == "blobs superem (resolution 4)"
     assert "not to be trusted" not in session.log.text("warning")
     run("superem #1 resolution 8")
@@ -238,7 +238,7 @@ def test_a_map_too_coarse_is_doubted(run, session, volume):
 
 
 def test_models(run, session):
-    """`superem models` names the bundle's version and lists every bundled model, the default first."""
+    """`superem models` prints the bundle's version and lists every bundled model, the default first."""
     import chimerax.superem.nets.store as store
 
     cards = run("superem models")
@@ -248,11 +248,11 @@ def test_models(run, session):
     assert f"SuperEM for ChimeraX {bundle.version}" in table
     for card in cards:
         assert card.name in table and html.escape(card.summary) in table and card.validation
-        assert all(f"<tr><td>{html.escape(name)}<td" in table for name in card.validation)  # a line each
+        assert all(f"<tr><td>{html.escape(name)}<td" in table for name in card.validation)  # one line each
 
 
 def test_default_model(run, session, volume):
-    """Without keywords the bundled model is used, and it changes the map."""
+    """Without keywords, the bundled model is used, and its values are finite."""
     import chimerax.superem.nets.store as store
 
     result = run("superem #1")
@@ -261,7 +261,7 @@ def test_default_model(run, session, volume):
 
 
 def test_session_keeps_the_result(run, session, volume, weights, tmp_path):
-    """Saving and restoring a session brings the result back, values, place and level."""
+    """Saving and restoring a session restores the result's values and level."""
     result = run(f"superem #1 model {weights}")
     matrix, level = result.full_matrix().copy(), result.surfaces[0].level
     path = tmp_path / "kept.cxs"

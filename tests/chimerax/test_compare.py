@@ -1,4 +1,4 @@
-"""Comparing two maps in place."""
+"""Tests of the comparison of two maps in place."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def pair(session):
 
 
 def test_a_map_coloured_by_another_stays_so(painted, pair):
-    """Blending, flipping and levels, by preview and by command: colours stay those of the other map, transparent as asked for."""
+    """Blending, flipping and levels, previewed or final, keep the colours of the other map, with the requested transparency."""
     from chimerax.core.commands import run
 
     run(pair.session, f"color sample #{pair.after.id_string} map #{pair.before.id_string} palette 0,red:1,blue")
@@ -52,14 +52,14 @@ def test_a_map_coloured_by_another_stays_so(painted, pair):
 
 
 def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(painted, pair, monkeypatch):
-    """`tile` draws a level that waits for its frame, and moves a map that its colours are to follow: they are kept meanwhile."""
+    """The colours survive `tile`, which draws a pending level and moves a map before the map of its colours follows."""
     from chimerax.core.commands import run
     from chimerax.geometry import translation
     from chimerax.superem.expected_q import watch
     from chimerax.superem.panel.compare import Pair
 
     def tile(_pair, command):
-        if command.startswith("tile"):  # which is not in the library
+        if command.startswith("tile"):  # `tile` is not in the library
             pair.after.position = translation((50, 0, 0))
             draw_frame(pair.session)
         else:
@@ -86,7 +86,7 @@ def test_flip(pair):
 
 
 def test_flip_after_all_of_a_map_was_hidden(pair):
-    """`hide #2 models` hides the surface itself, too."""
+    """`hide #2 models` hides the surface itself as well."""
     from chimerax.core.commands import run
 
     run(pair.session, f"hide {pair.spec} models")
@@ -95,7 +95,7 @@ def test_flip_after_all_of_a_map_was_hidden(pair):
 
 
 def test_maps_that_were_images_are_contoured(pair):
-    """ChimeraX keeps the image, hidden: only the surfaces are shown, and the levels can be moved."""
+    """ChimeraX keeps the image, hidden: only the surfaces are shown, and levels can be changed."""
     for volume in pair.maps:
         volume.set_display_style("image")
         draw_frame(pair.session)
@@ -105,20 +105,20 @@ def test_maps_that_were_images_are_contoured(pair):
     pair.flip()
     pair.blend(50)
     assert [(v.surface_shown, bool(v.image_shown)) for v in pair.maps] == 2 * [(True, False)]
-    pair.after._image.display = True  # both may be shown all the same
+    pair.after._image.display = True  # both can still be shown
     pair.enclose(900)
     assert contoured(pair) == pytest.approx([900, 900], rel=0.01)
 
 
 def test_flip_after_blending_is_opaque(pair):
-    """A map that is shown alone is not see-through."""
+    """A map that is shown alone is not transparent."""
     pair.blend(60)
     assert pair.flip().surfaces[0].rgba[3] == 1
 
 
 @pytest.mark.parametrize("percent", [0, 30, 100])
 def test_blend(pair, percent):
-    """The slider fades one map out while it fades the other in; dragging and letting go look the same."""
+    """The slider fades one map out and the other in; it looks the same while dragging and after."""
     pair.preview_blend(percent)
     dragged = [v.surfaces[0].rgba[3] for v in (pair.before, pair.after)]
     pair.blend(percent)
@@ -129,7 +129,7 @@ def test_blend(pair, percent):
 
 
 def test_opaque_maps_are_not_blended(pair):
-    """The slider of a pair that is just shown stands at no place that the maps could have been dragged to; of one, at an end."""
+    """Two opaque maps correspond to no position of the slider; a single one corresponds to an end."""
     assert pair.blended is None
     pair.before.display = False
     assert pair.blended == 100
@@ -151,7 +151,7 @@ def test_levels_move_at_equal_volume(pair, place):
 
 
 def contoured(pair):
-    """Volume in Å³ inside the contour of each map."""
+    """Return the volume in Å³ inside the contour of each map."""
     from chimerax.superem.volumes import contoured_volume, density_of
 
     return np.array([contoured_volume(density_of(v), v.surfaces[0].level) for v in pair.maps])
@@ -159,7 +159,7 @@ def contoured(pair):
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.25, 2])
 def test_dragging_comes_near(pair, factor):
-    """While the slider is dragged each contour encloses nearly the volume that it will when it is let go, of thin density too."""
+    """During dragging, each contour encloses nearly the final volume, also for thin density."""
     from chimerax.superem.core.levels import enclosed_volume
 
     thin = gaussian_filter(np.random.default_rng(0).normal(size=pair.after.data.array.shape), 1)
@@ -175,7 +175,7 @@ def test_dragging_comes_near(pair, factor):
 
 
 def test_dragging_a_map_whose_level_is_above_its_maximum(pair):
-    """One that encloses nothing is brought to the volume of the other, too."""
+    """A contour that encloses nothing gets the volume of the other map."""
     pair.after.set_parameters(surface_levels=[1000])
     now = pair.enclosed_volumes()
     assert now[1] == 0
@@ -184,7 +184,7 @@ def test_dragging_a_map_whose_level_is_above_its_maximum(pair):
 
 
 def test_level_of_a_map_that_is_shown_in_part(pair):
-    """A box that shows a part of one map takes nothing from its volume."""
+    """A box that shows only part of a map does not reduce its volume."""
     from chimerax.superem.volumes import contoured_volume, density_of
 
     wanted = pair.enclosed_volumes()[0]
@@ -195,7 +195,7 @@ def test_level_of_a_map_that_is_shown_in_part(pair):
 
 
 def test_level_of_a_part(pair):
-    """Beside the super-resolved map of a part, only that part of the input counts; maps elsewhere count as they are."""
+    """For the result of a part, only this part of the input counts; maps that do not overlap count in full."""
     from chimerax.superem.core.density import crop
     from chimerax.superem.panel.compare import Pair
     from chimerax.superem.volumes import contoured_volume, density_of
@@ -217,7 +217,7 @@ def test_level_of_a_part(pair):
 
 
 def test_levels_of_a_large_map(pair, monkeypatch):
-    """Of a map that is large a part of the voxels is contoured, and the volume is still about the same."""
+    """Only some voxels of a large map are contoured, with nearly the same volume."""
     from chimerax.superem.panel import compare
 
     whole = pair.enclosed_volumes()[0]
@@ -227,7 +227,7 @@ def test_levels_of_a_large_map(pair, monkeypatch):
 
 
 def test_middle_of_the_level_slider_changes_nothing(pair):
-    """At its middle the slider stands for the volume that is enclosed now; to the right it is less."""
+    """The middle of the slider is the present volume; further right, the volume is smaller."""
     from chimerax.superem.panel.compare import volume_at
 
     assert volume_at(0.5, 100.0) == 100.0
@@ -238,7 +238,7 @@ def test_middle_of_the_level_slider_changes_nothing(pair):
 
 
 def test_side_by_side_is_tile(pair, monkeypatch):
-    """Side by side and back are ChimeraX's own `tile`."""
+    """Moving the maps side by side and back uses ChimeraX's own `tile`."""
     commands = []
     monkeypatch.setattr("chimerax.superem.panel.compare.run", lambda _session, command: commands.append(command))
     view = pair.session.main_view
@@ -257,7 +257,7 @@ def test_side_by_side_is_tile(pair, monkeypatch):
 
 
 def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):
-    """It stays where it is on the screen, turned as the other; that, the models and all else stay in register."""
+    """It keeps its place on the screen and turns like the other map, which stays aligned with all other models."""
     from chimerax.geometry import rotation, translation
     from chimerax.superem.panel.compare import Apart
 
@@ -281,7 +281,7 @@ def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):
         frame()
         assert np.allclose(on_screen().matrix, there, atol=0.01)
     assert pair.before.position.same(places[0]) and other.position.same(places[1])
-    pair.after.position = pair.before.position  # as `tile off` has it, typed while they are apart
+    pair.after.position = pair.before.position  # as after `tile off`, typed while they are apart
     camera.position = rotation((0, 1, 0), 30) * camera.position
     frame()
     assert pair.after.position.same(pair.before.position, 0.01, 0.01)
@@ -290,7 +290,7 @@ def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):
 
 @pytest.mark.parametrize("closed", ["before", "after"])
 def test_one_map_is_closed_side_by_side(pair, monkeypatch, closed):
-    """The result goes back to where its input was."""
+    """The result returns to the place of its input."""
     from chimerax.geometry import rotation, translation
     from chimerax.superem.panel.compare import Apart
 
@@ -305,7 +305,7 @@ def test_one_map_is_closed_side_by_side(pair, monkeypatch, closed):
 
 
 def test_usable(pair):
-    """A pair needs two maps that are open and not the same."""
+    """A pair needs two different maps that are open."""
     from chimerax.superem.panel.compare import Pair
 
     assert pair.usable
@@ -317,13 +317,13 @@ def test_usable(pair):
 @pytest.mark.parametrize(("path", "written"), [
     ("/tmp/a.mrc", "/tmp/a.mrc"), ("/tmp/a", "/tmp/a.mrc"), ("/tmp/two words.map", '"/tmp/two words.map"')])
 def test_save_command(pair, path, written):
-    """The path is quoted where it must be, and has a suffix that ChimeraX knows."""
+    """The path is quoted if necessary, and has a suffix that ChimeraX knows."""
     from chimerax.superem.panel.compare import save_command
 
     assert save_command(pair.after, path) == f"save {written} models #{pair.after.id_string}"
 
 
 def test_images_have_no_contour(pair):
-    """A map that is shown as an image has no volume that a contour encloses."""
+    """A map shown as an image has no enclosed volume."""
     pair.before.set_display_style("image")
     assert pair.enclosed_volumes() is None

@@ -1,4 +1,4 @@
-"""What becomes of the map of the Q-score to expect, and of the key to its colours, when the result is closed."""
+"""Tests of what happens to the map of the expected Q-score, and to its colour key, when the result is closed."""
 
 import types
 
@@ -13,18 +13,18 @@ NAME = f"{RESULT} expected Q"
 
 @pytest.fixture
 def reliable(run, volume, weights):
-    """Run `superem #1 reliability true`; return the result."""
+    """Return a function that runs `superem #1 reliability true` and returns the result."""
     return lambda: run(f"superem #1 model {weights} reliability true")
 
 
 def expected_qs(session):
-    """Return the maps of the Q-score to expect that are open."""
+    """Return the open maps of the expected Q-score."""
     return [m for m in session.models.list() if m.name == NAME]
 
 
 @pytest.mark.parametrize("before", ["", "color sample #2 map #1", "move x 9 models #2", "turn y 50 models #2"])
 def test_closed_with_its_result(run, session, volume, reliable, before):
-    """Wherever that is, and also if it has been coloured otherwise; the log tells of it."""
+    """It is closed wherever it is, and also if the result has been recoloured; the log says so."""
     reliable()
     if before:
         run(before)
@@ -35,7 +35,7 @@ def test_closed_with_its_result(run, session, volume, reliable, before):
 
 
 def test_closed_with_its_result_of_a_session_file(run, session, volume, reliable, tmp_path):
-    """Also where nothing of SuperEM was used since; and it is moved along, too."""
+    """After a session is opened, it is closed and moved with its result, even if SuperEM has not been used since."""
     from chimerax.core.session import open as open_session
     from chimerax.core.session import save
     from chimerax.geometry import translation
@@ -56,7 +56,7 @@ def test_closed_with_its_result_of_a_session_file(run, session, volume, reliable
 
 
 def test_saved_to_a_file_it_goes_with_its_result_still(session, volume, reliable, tmp_path):
-    """ChimeraX gives it the file's name then, which is written otherwise."""
+    """ChimeraX then renames it after the file, in which the name is written differently."""
     from chimerax.geometry import translation
     from chimerax.map.volume import save_map
     from chimerax.superem.panel.compare import save_name
@@ -72,18 +72,18 @@ def test_saved_to_a_file_it_goes_with_its_result_still(session, volume, reliable
 
 
 def test_a_result_that_cannot_be_colored_is_kept(run, session, volume, reliable, monkeypatch):
-    """An hour's work is worth more than its colours."""
+    """A failure to colour the result must not cost an hour's work."""
     from chimerax.superem import prediction
 
     monkeypatch.setattr(prediction, "open_expected_q", lambda *_: 1 / 0)
     result = reliable()
     assert not result.deleted and result.display
     assert f"{RESULT} #2 could not be colored by the Q-score to expect: division by zero" in session.log.text("bug")
-    session.log.lines.clear()  # the fixture refuses defects that no test asked for
+    session.log.lines.clear()  # or the fixture `session` would fail
 
 
 def test_left_open_if_it_is_used(run, session, volume, reliable):
-    """It is shown, or colours something else, as the input: then it stays, where it is."""
+    """It stays open if it is shown, or colours another map."""
     result = reliable()
     expected, = expected_qs(session)
     run(f"color sample #1 map #{expected.id_string} palette 0,red:1,blue")
@@ -102,7 +102,7 @@ def test_left_open_if_it_is_used(run, session, volume, reliable):
 
 @pytest.mark.parametrize("recoloured", [False, True])
 def test_two_results_of_one_map(run, session, volume, reliable, recoloured):
-    """Each map belongs to one of both; where that cannot be told any more, none is closed before the last result."""
+    """Each map belongs to one of the results; if recolouring hides which, none is closed before the last result is."""
     reliable()
     second = reliable()
     if recoloured:
@@ -114,7 +114,7 @@ def test_two_results_of_one_map(run, session, volume, reliable, recoloured):
 
 
 def test_other_maps_stay(run, session, volume, reliable):
-    """Neither another map's end nor a map of that name on another grid has anything to do with it."""
+    """Closing other maps has no effect on it, and a map with a similar name on another grid is not closed."""
     reliable()
     other = add_map(session, name=f"mine {NAME}")
     run("close #1")
@@ -125,7 +125,7 @@ def test_other_maps_stay(run, session, volume, reliable):
 
 @pytest.mark.parametrize(("labels", "closed"), [(("Q=0.1", "0.3", "0.5", "0.7"), True), (("min", "", "", "max"), False)])
 def test_key_is_closed_with_it(session, volume, reliable, monkeypatch, labels, closed):
-    """The key to its colours, but none that the user has made of it."""
+    """The colour key is closed too, unless the user has changed it."""
     import sys
 
     from chimerax.core.models import Model

@@ -1,4 +1,4 @@
-"""Map files lie, for the command line, where they lie in ChimeraX."""
+"""Tests that the command line places map files where ChimeraX does."""
 
 import itertools
 
@@ -12,7 +12,7 @@ AXES = list(itertools.permutations((1, 2, 3)))
 
 @pytest.fixture
 def write(tmp_path):
-    """Return what writes a map file with a header of made-up order of axes, voxel size, start and origin."""
+    """Return a function that writes a map file with a random order of axes, voxel size, start and origin."""
 
     def made(seed):
         random = np.random.default_rng(seed)

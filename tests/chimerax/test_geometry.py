@@ -1,7 +1,7 @@
-"""The result lies on its input in space, whatever the grid, the region and the model's position.
+"""Tests that the result lies on its input in space, for any grid, region and position of the model.
 
-The network is the identity, so that the result is the input's density on another grid: both are read at
-the same positions of the scene, with ChimeraX's own interpolation.
+The network is the identity, so the result is the input's density on another grid. Both are read at the same scene positions,
+with ChimeraX's own interpolation.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])  # a 
 
 
 def agreement(volume, result, region=None):
-    """Correlation of both maps at random scene positions well inside the region, and the share of them in the result's box."""
+    """Return the correlation of both maps at random scene positions in the region, and the share of these in the result's box."""
     from chimerax.geometry import Place
 
     low, high = (np.array(x) for x in (region or ((0, 0, 0), np.array(volume.data.size) - 1)))
@@ -36,7 +36,7 @@ def agreement(volume, result, region=None):
 ], ids=["plain", "origin", "anisotropic", "fine", "turned", "turned anisotropic"])
 @pytest.mark.parametrize("moved", [False, True], ids=["", "moved"])
 def test_grids(run, session, weights, grid, moved):
-    """Any origin, step and rotation of the grid, and any position of the model."""
+    """The grid has any origin, step and rotation, and the model any position."""
     step = grid.get("step", (1.2, 1.2, 1.2))
     volume = add_map(session, blobs((40, 36, 44), step), **grid)
     if moved:
@@ -50,14 +50,14 @@ def test_grids(run, session, weights, grid, moved):
 
 @pytest.mark.parametrize("grid", ["1A", "input"])
 def test_part_comes_out_as_in_the_whole(run, session, monkeypatch, grid):
-    """A network looks around itself: a cut through the density must not change what it makes of the rest."""
+    """The network sees density around a part, so that cutting it out does not change its result."""
     import torch
     from chimerax.superem.nets.store import Card, Model
 
     model = Model(torch.nn.AvgPool3d(9, 1, 4), Card("blur", "", {}, 64, 8, "minmax"), "")
     monkeypatch.setattr("chimerax.superem.nets.store.load", lambda _name: model)
     array = blobs((50, 48, 52)) + 0.1
-    array[0, 0, 0], array[25, 25, 25] = 0, 9  # the same scale in every part
+    array[0, 0, 0], array[25, 25, 25] = 0, 9  # so that every part has the same scale
     add_map(session, array)
     whole = run(f"superem #1 grid {grid}")
 
@@ -75,7 +75,7 @@ def test_part_comes_out_as_in_the_whole(run, session, monkeypatch, grid):
 
 @pytest.mark.parametrize("grid", ["1A", "input"])
 def test_subregion_and_step(run, session, weights, grid):
-    """A subregion whose corner is no multiple of the step: samples lie where ChimeraX reads them."""
+    """If the subregion's corner is not a multiple of the step, samples lie where ChimeraX reads them."""
     volume = add_map(session, blobs((60, 56, 64), (0.6, 0.6, 0.6)), step=(0.6, 0.6, 0.6), origin=(4, 5, 6))
     result = run(f"superem #1 model {weights} subregion 7,9,11,52,50,47 step 2 grid {grid}")
     correlation, inside = agreement(volume, result, ((9, 11, 13), (50, 48, 46)))
@@ -86,7 +86,7 @@ def test_subregion_and_step(run, session, weights, grid):
 
 
 def test_shown_part(run, session, volume, weights):
-    """`subregion shown` works on what is shown."""
+    """`subregion shown` processes what is shown."""
     run("volume #1 region 5,6,7,30,28,26")
     result = run(f"superem #1 model {weights} subregion shown")
     correlation, inside = agreement(volume, result, ((5, 6, 7), (30, 28, 26)))
@@ -95,7 +95,7 @@ def test_shown_part(run, session, volume, weights):
 
 
 def test_map_in_a_moved_group(run, session, weights):
-    """A map whose group has been moved: the result, which is in no group, lies on it."""
+    """If the map's group has been moved, the result lies on the map, although it is not in the group."""
     from chimerax.core.models import Model
 
     group, volume = Model("group", session), add_map(session)
@@ -109,7 +109,7 @@ def test_map_in_a_moved_group(run, session, weights):
 
 
 def test_symmetry_is_kept(run, session, volume, weights):
-    """Symmetries assigned to the map belong to the result too."""
+    """Symmetries assigned to the map are assigned to the result too."""
     from chimerax.geometry import cyclic_symmetry_matrices
 
     volume.data.symmetries = cyclic_symmetry_matrices(3)
@@ -118,7 +118,7 @@ def test_symmetry_is_kept(run, session, volume, weights):
 
 
 def test_real_map(run, session, weights, demo_map):
-    """The demonstration's deposited map, through the same network."""
+    """The demonstration's deposited map gives the same agreement."""
     volume = open_map(session, demo_map)
     result = run(f"superem #1 model {weights}")
     correlation, inside = agreement(volume, result)

@@ -1,4 +1,4 @@
-"""The help pages say all that the command takes, and their links lead somewhere."""
+"""Tests that the help pages cover the whole command, and that their links work."""
 
 import re
 from pathlib import Path
@@ -10,17 +10,17 @@ PAGES = sorted(page.relative_to(USER).as_posix() for page in USER.rglob("*.html"
 
 
 def text(page):
-    """Return a page of ours."""
+    """Return the text of one of our pages."""
     return (USER / page).read_text(encoding="utf-8")
 
 
 def test_there_are_three_pages():
-    """One for the command, one for the panel, one tutorial."""
+    """They are for the command, the panel, and a tutorial."""
     assert PAGES == ["commands/superem.html", "tools/superem.html", "tutorials/superem.html"]
 
 
 def test_every_keyword_is_documented(chimerax):
-    """Each keyword has its place in the page, and each of its fixed values is named there."""
+    """Each keyword has an anchor in the page, followed by all of its fixed values."""
     from chimerax.superem.cmd import COMMANDS
 
     page = text("commands/superem.html")
@@ -38,7 +38,7 @@ def test_every_keyword_is_documented(chimerax):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    """Links among our pages, their places, pictures and the model card exist."""
+    """Links among our pages, their anchors, pictures and the model card exist."""
     for link in re.findall(r'(?:href|src)="([^"]+)"', text(page)):
         address, _, place = link.partition("#")
         target = (USER / page).parent.joinpath(address).resolve() if address else USER / page
@@ -49,19 +49,19 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_link_to_each_other(page):
-    """From each page the other two are one click away."""
+    """Each page links to the two others."""
     others = [other for other in PAGES if other != page]
     assert all(f'href="../{other}' in text(page) for other in others)
 
 
 def test_commands_of_the_tutorial_are_written_as_they_run():
-    """What a link runs is what it shows."""
+    """A link runs the command that it shows."""
     for command, shown in re.findall(r'href="cxcmd:([^"]+)"><b>(.*?)</b>', text("tutorials/superem.html"), re.DOTALL):
         assert command == " ".join(shown.split())
 
 
 def test_colors_of_reliability_are_those_of_the_program(chimerax):
-    """The key names the values of these colors only."""
+    """The documented palette has the same values and colours."""
     from chimerax.superem.expected_q import COLORS
 
     shown, = re.findall(r"color sample .* palette (\S+)</b>", text("commands/superem.html"))

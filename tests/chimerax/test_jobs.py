@@ -1,4 +1,4 @@
-"""Jobs in the background: queue, progress, cancelling, and maps that change or close meanwhile."""
+"""Tests of background jobs: queue, progress, cancelling, and maps that change or close during a job."""
 
 import sys
 import threading
@@ -20,7 +20,7 @@ def queue(session):
 
 @pytest.fixture
 def submit(queue, weights):
-    """Submit a job for a map with the identity network."""
+    """Return a function that submits a job for a map, with the identity network."""
     from chimerax.superem.prediction import Request, Settings
 
     return lambda volume, **options: queue.submit(Request(volume, Settings(model=str(weights), device="cpu"), **options))
@@ -50,17 +50,17 @@ def gate(monkeypatch, session):
 
 
 def wait(session, condition):
-    """Run the main thread's calls until the condition holds."""
+    """Run queued calls on the main thread until the condition is true."""
     assert session.ui.run_until(condition, 60)
 
 
 def running(job):
-    """Whether the job has begun to predict."""
+    """Return whether the job has begun to predict."""
     return job.stage == "predicting" and job.progress[0] >= 1
 
 
 def test_command_in_the_background(run, session, volume, weights, queue):
-    """`block false` returns at once and the map appears later; no task is left."""
+    """`block false` returns immediately, the map appears later, and no task is left."""
     assert run(f"superem #1 model {weights} block false") is None
     job, = queue.list()
     assert job in session.tasks.list()
@@ -77,7 +77,7 @@ def test_command_in_the_background(run, session, volume, weights, queue):
     (True, False, "block false", False),
 ])
 def test_when_it_blocks(run, session, volume, monkeypatch, in_script, is_gui, keyword, blocks):
-    """In scripts and without a window the command waits; `block` overrides."""
+    """In scripts and without a window, the command waits; `block` overrides this."""
     from chimerax.superem import cmd
 
     class Queue:
@@ -96,7 +96,7 @@ def test_when_it_blocks(run, session, volume, monkeypatch, in_script, is_gui, ke
 
 
 def test_interrupt_leaves_nothing(run, session, volume, monkeypatch):
-    """Ctrl-C while the command blocks stops it, and nothing has been opened."""
+    """Ctrl-C stops a blocking command, and nothing is opened."""
     from chimerax.superem import prediction
 
     def interrupted(_part, _seen, _settings, progress):
@@ -111,7 +111,7 @@ def test_interrupt_leaves_nothing(run, session, volume, monkeypatch):
 
 
 def test_first_use_says_where_time_goes(session, monkeypatch):
-    """Loading PyTorch is announced, once it is about to happen and not after."""
+    """A message announces that PyTorch will be loaded, unless it is loaded already."""
     from chimerax.superem.prediction import announce
 
     announce(session)
@@ -122,7 +122,7 @@ def test_first_use_says_where_time_goes(session, monkeypatch):
 
 
 def test_same_result_as_blocking(run, session, volume, weights, submit):
-    """The thread makes the very map that the blocking command makes."""
+    """A background job and the blocking command give the same map."""
     now = run(f"superem #1 model {weights} device cpu")
     job = submit(volume)
     wait(session, lambda: job.state == "finished")
@@ -147,7 +147,7 @@ def test_one_at_a_time(session, submit, queue, gate):
 
 
 def test_session_that_is_saved_while_jobs_run(session, volume, submit, gate, tmp_path):
-    """It cannot hold them, which is said once, of all of them."""
+    """A session file cannot hold jobs; one warning names them all."""
     from chimerax.core.session import save
 
     jobs = [submit(volume), submit(add_map(session, name="other"))]
@@ -163,7 +163,7 @@ def test_session_that_is_saved_while_jobs_run(session, volume, submit, gate, tmp
 
 
 def test_cancel_stops_within_two_seconds(run, session, submit, queue, gate):
-    """`superem cancel` ends the running and the waiting job, and nothing is left of either."""
+    """`superem cancel` ends the running and the waiting job, and leaves nothing."""
     jobs = [submit(add_map(session)) for _ in range(2)]
     wait(session, lambda: running(jobs[0]))
     began = time.monotonic()
@@ -176,7 +176,7 @@ def test_cancel_stops_within_two_seconds(run, session, submit, queue, gate):
 
 
 def test_task_manager_stops_a_job(session, volume, submit, queue, gate):
-    """`taskman` names the map, with its number, and the number that stops the job; the Task Manager shows one that waits, too."""
+    """A job's name has its map, the map's number and the task's number; the Task Manager can also show and stop a waiting job."""
     from datetime import timedelta
 
     job, waiting = submit(volume), submit(volume)
@@ -191,13 +191,13 @@ def test_task_manager_stops_a_job(session, volume, submit, queue, gate):
 
 
 def test_cancel_when_idle(run, session):
-    """`superem cancel` says so when there is nothing to stop."""
+    """`superem cancel` says that there is nothing to stop."""
     assert run("superem cancel") == 0
     assert "not running" in session.log.text("note")
 
 
 def test_map_closed_meanwhile(session, volume, submit, queue, gate):
-    """Closing the map ends its job at the next sign of progress, without a result."""
+    """Closing the map ends its job at the next progress report, without a result."""
     job = submit(volume)
     wait(session, lambda: running(job))
     session.models.close([volume])
@@ -207,7 +207,7 @@ def test_map_closed_meanwhile(session, volume, submit, queue, gate):
 
 
 def test_map_closed_while_waiting(session, submit, queue, gate):
-    """A map that is closed before its turn ends its job; the one after it runs."""
+    """Closing a map before its turn ends its job; the next job runs."""
     first, second, third = (submit(add_map(session)) for _ in range(3))
     wait(session, lambda: running(first))
     session.models.close([second.request.volume])
@@ -217,7 +217,7 @@ def test_map_closed_while_waiting(session, submit, queue, gate):
 
 
 def test_map_moved_meanwhile(run, session, volume, submit, gate):
-    """The result lies where the map now is."""
+    """The result lies where the map is at the end."""
     job = submit(volume)
     wait(session, lambda: running(job))
     run("move 10,20,30 models #1")
@@ -228,7 +228,7 @@ def test_map_moved_meanwhile(run, session, volume, submit, gate):
 
 
 def test_values_changed_meanwhile(session, volume, submit, gate):
-    """The result is of the values at the start, and a warning says so."""
+    """The result is that of the initial values, and a warning says so."""
     old = volume.full_matrix().max()
     job = submit(volume)
     wait(session, lambda: running(job))
@@ -241,7 +241,7 @@ def test_values_changed_meanwhile(session, volume, submit, gate):
 
 
 def test_bad_input_fails_with_one_sentence(session, submit, queue):
-    """An error of the user's ends the job, is logged once, and the next job runs."""
+    """A user error ends the job and is logged once; the next job runs."""
     bad, good = submit(add_map(session, np.full((9, 9, 9), 2, np.float32))), submit(add_map(session))
     wait(session, lambda: not queue.list())
     assert bad.state == "failed" and "same density" in bad.error
@@ -250,7 +250,7 @@ def test_bad_input_fails_with_one_sentence(session, submit, queue):
 
 
 def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatch):
-    """A defect on the worker thread is reported on the main one and leaves no task."""
+    """A defect on the worker thread is reported on the main thread, and leaves no task."""
     from chimerax.superem import prediction
 
     monkeypatch.setattr(prediction, "predict", lambda *_: 1 / 0)
@@ -258,7 +258,7 @@ def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatc
     wait(session, lambda: not queue.list())
     assert job.state == "failed" and "division by zero" in job.error
     assert "division by zero" in session.log.text("bug")
-    session.log.lines.clear()  # the fixture refuses defects that no test asked for
+    session.log.lines.clear()  # or the fixture `session` would fail
 
 
 @pytest.mark.parametrize(("kind", "text", "said", "told"), [
@@ -266,7 +266,7 @@ def test_unexpected_error_is_reported(session, volume, submit, queue, monkeypatc
     ("UserError", "\nIt is gone\n", "It is gone", "error")])
 def test_a_map_that_cannot_be_read_does_not_hold_up_the_others(
         session, volume, submit, queue, monkeypatch, kind, text, said, told):
-    """ChimeraX reads the values of large maps when they are asked for, from files that may be gone by then."""
+    """ChimeraX reads the values of large maps only when needed, from files that may have been deleted."""
     from chimerax.core.errors import UserError
     from chimerax.superem import prediction
 
@@ -283,12 +283,12 @@ def test_a_map_that_cannot_be_read_does_not_hold_up_the_others(
     wait(session, lambda: not queue.list())
     assert [job.state for job in made] == ["finished", "failed", "finished"]
     assert made[1].error == said and said in session.log.text(told)
-    session.log.lines.clear()  # the fixture refuses defects that no test asked for
+    session.log.lines.clear()  # or the fixture `session` would fail
 
 
 @pytest.mark.parametrize("block", ["true", "false"])
 def test_a_map_beyond_memory(run, session, volume, weights, queue, monkeypatch, block):
-    """It is no defect, but the user's to mend, in the background, too."""
+    """Too little memory is a user error, not a defect, also in the background."""
     from chimerax.core.errors import UserError
 
     def too_large(*_arguments, **_keywords):
@@ -306,7 +306,7 @@ def test_a_map_beyond_memory(run, session, volume, weights, queue, monkeypatch, 
 
 @pytest.mark.parametrize(("where", "said"), [("predict", "an unexpected error: OSError"), ("show", "its result: OSError")])
 def test_an_error_without_words(session, volume, submit, queue, monkeypatch, where, said):
-    """Its kind is told, lest the sentence end in nothing."""
+    """The message then ends with the type of the error."""
     from chimerax.superem import prediction
 
     def wordless(*_arguments):
@@ -316,11 +316,11 @@ def test_an_error_without_words(session, volume, submit, queue, monkeypatch, whe
     job = submit(volume)
     wait(session, lambda: not queue.list())
     assert job.error.endswith(said)
-    session.log.lines.clear()  # the fixture refuses defects that no test asked for
+    session.log.lines.clear()  # or the fixture `session` would fail
 
 
 def test_a_whole_map_is_read_once(volume, monkeypatch):
-    """What the network sees of it is what is asked for, and reading takes long."""
+    """Reading is slow, and the network's context is the same as the requested part."""
     from chimerax.superem import volumes
     from chimerax.superem.prediction import Request, read
 
@@ -332,7 +332,7 @@ def test_a_whole_map_is_read_once(volume, monkeypatch):
 
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_leaving_chimerax_waits_for_the_thread(session, volume, submit, queue, gate, cancelled):
-    """One that is killed inside of PyTorch takes ChimeraX down with it, be it one that was just cancelled."""
+    """A thread killed inside PyTorch would crash ChimeraX, even if its job has just been cancelled."""
     jobs = [submit(volume), submit(volume)]
     wait(session, lambda: running(jobs[0]))
     if cancelled:
@@ -344,7 +344,7 @@ def test_leaving_chimerax_waits_for_the_thread(session, volume, submit, queue, g
 
 
 def test_model_number_taken_meanwhile(session, volume, submit, gate):
-    """The result of a long run is not lost when its number has been taken."""
+    """If its model number is taken, the result gets another one and is not lost."""
     job = submit(volume, model_id=(5,))
     wait(session, lambda: running(job))
     other = add_map(session)
@@ -366,7 +366,7 @@ def test_progress_and_time_left(session, submit, gate):
 
 
 def test_session_close_stops_jobs(session, volume, submit, queue, gate):
-    """Opening another session closes the map, and so the job."""
+    """Opening another session closes the map and so ends the job."""
     job = submit(volume)
     wait(session, lambda: running(job))
     session.reset()

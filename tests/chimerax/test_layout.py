@@ -1,4 +1,4 @@
-"""How the panel looks and is reached: nothing cut off, squeezed or out of sight, by keyboard, in any theme and at any width."""
+"""Tests of the panel's layout: nothing is cut off or hidden, with the keyboard, in any theme and at any width."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from panels import jobs, wait
 
 
 def place_of(widget, area):
-    """Top left of a widget in the panel."""
+    """Return the position of a widget's top left corner in the panel."""
     from Qt.QtCore import QPoint
 
     return widget.mapTo(area, QPoint(0, 0))
 
 
 def test_what_matters_is_in_sight(tool, volume):
-    """In a low panel the job's row comes into sight when it runs, and the comparison when it has ended."""
+    """A low panel scrolls to the job's row when the job runs, and to the comparison when it has ended."""
     from Qt.QtWidgets import QPushButton
 
     def in_sight(widget):
@@ -33,12 +33,12 @@ def test_what_matters_is_in_sight(tool, volume):
     tool.form.set_choices(type(tool.form.choices)("cpu", tool.form.choices.model))
     tool.run_button.click()
     assert wait(tool.session, lambda: in_sight(tool.compare.save), 20)
-    area.resize(area.minimumSizeHint())  # as the Volume Viewer takes its room for the new map
+    area.resize(area.minimumSizeHint())  # as when the Volume Viewer takes room for the new map
     assert wait(tool.session, lambda: tool._scroll.height() < tool.compare.height() and in_sight(tool.compare.save), 5)
 
 
 def test_run_and_its_estimate_are_always_in_sight(tool, volume):
-    """In the lowest panel that the window allows, the advanced part open, with nothing scrolled."""
+    """They are visible in the lowest possible panel, with the advanced part open and without scrolling."""
     tool.form.advanced.setChecked(True)
     area = tool.tool_window.ui_area
     assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
@@ -50,7 +50,7 @@ def test_run_and_its_estimate_are_always_in_sight(tool, volume):
 
 @pytest.fixture
 def side(tool):
-    """Make a window of some height with a Log, a Volume Viewer and the panel on its side; call it to have the three docks."""
+    """Return a function that makes a window of a given height, with docks of a Log, a Volume Viewer and the panel at its side."""
     from Qt.QtCore import Qt
     from Qt.QtWidgets import QDockWidget, QMainWindow, QTextEdit
 
@@ -76,7 +76,7 @@ def side(tool):
 
 @pytest.mark.parametrize(("height", "part"), [(700, 0.4), (1600, 0.24)])
 def test_open_panel_takes_room(tool, side, height, part):
-    """It gets its part of the window, or what it needs in a high one, from its highest neighbour; the window stays as it is."""
+    """The panel takes its share of the window, or in a high one only what it needs, from its highest neighbour."""
     _log, viewer, panel = side(height)
     window = panel.parent()
     before, least = viewer.height(), window.minimumSizeHint().height()
@@ -87,7 +87,7 @@ def test_open_panel_takes_room(tool, side, height, part):
 
 @pytest.mark.parametrize("height", [700, 580])
 def test_squeezed_panel_takes_its_room_back(tool, side, height):
-    """The Volume Viewer grows with a map as it does in ChimeraX: by a least height, for a moment; a low window grows, too."""
+    """As in ChimeraX, the Volume Viewer briefly gets a larger minimum height for a map; the panel then recovers its height."""
     from Qt.QtCore import QTimer
 
     _log, viewer, panel = side(height)
@@ -101,7 +101,7 @@ def test_squeezed_panel_takes_its_room_back(tool, side, height):
 
 
 def test_room_that_the_user_takes(tool, side, monkeypatch):
-    """A panel that is dragged smaller, or that makes place for another tool, gets nothing back from those."""
+    """A panel that the user makes smaller, or that makes room for another tool, does not take its room back."""
     from Qt.QtCore import Qt
     from Qt.QtWidgets import QApplication, QDockWidget, QTextEdit
 
@@ -122,7 +122,7 @@ def test_room_that_the_user_takes(tool, side, monkeypatch):
 
 
 def test_run_stays_where_it_is(tool, volume):
-    """An estimate of several lines comes while the mouse is on its way to the button."""
+    """A longer estimate must not move the Run button while the mouse is on its way to it."""
     area, estimate = tool.tool_window.ui_area, tool.estimate
 
     def settled():
@@ -137,7 +137,7 @@ def test_run_stays_where_it_is(tool, volume):
 
 
 def test_keyboard_reaches_everything(tool, result):
-    """Tab comes by every control that can be used, in the order of the panel, top to bottom."""
+    """Tab visits every enabled control, in order from top to bottom."""
     from Qt.QtWidgets import QAbstractButton, QAbstractSlider, QComboBox, QScrollBar, QSpinBox, QWidget
 
     tool.form.advanced.click()
@@ -149,7 +149,7 @@ def test_keyboard_reaches_everything(tool, result):
     seen, widget = [], tool.form.map_menu
     while widget not in seen:
         if widget in wanted:
-            assert widget.focusPolicy().value & 1, f"{widget} does not take the focus by Tab"  # TabFocus
+            assert widget.focusPolicy().value & 1, f"{widget} does not take the focus by Tab"  # Qt.FocusPolicy.TabFocus
             seen.append(widget)
         widget = next_in_chain(widget, wanted)
     assert set(seen) == wanted
@@ -158,7 +158,7 @@ def test_keyboard_reaches_everything(tool, result):
 
 
 def test_every_shortcut_is_its_own(tool, volume):
-    """No Alt shortcut stands twice in the panel, or is that of a menu of the window (File, Edit, Actions, ...)."""
+    """No Alt shortcut is used twice in the panel, or belongs to a menu of the window (File, Edit, Actions, ...)."""
     from Qt.QtWidgets import QAbstractButton, QLabel
 
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
@@ -172,7 +172,7 @@ def test_every_shortcut_is_its_own(tool, volume):
 
 
 def test_narrowest_panel_shows_whole_rows(tool, result):
-    """However narrow the window is made, there is nothing to scroll sideways for, the advanced part open, names long."""
+    """At the smallest width, with the advanced part open and long names, nothing needs sideways scrolling."""
     from Qt.QtWidgets import QScrollArea
 
     long = add_map(tool.session, name="EMD_12345_LOCALLY_REFINED.map superem (model my_network, resolution 3.85, step 2)")
@@ -187,7 +187,7 @@ def test_narrowest_panel_shows_whole_rows(tool, result):
 
 
 def test_tab_passes_by_the_closed_part(tool):
-    """The fields of the advanced part take the focus only while it is open."""
+    """The fields of the advanced part are visible, and so can have the focus, only while it is open."""
     assert not tool.form._rotations.isVisible()
     tool.form.advanced.click()
     assert tool.form._rotations.isVisible()
@@ -196,7 +196,7 @@ def test_tab_passes_by_the_closed_part(tool):
 
 
 def test_theme_that_changes_meanwhile(tool, result):
-    """All text of the open panel takes the colours of a theme that the system changes to."""
+    """If the system's theme changes, all text of the open panel changes its colours."""
     from Qt.QtGui import QColor, QPalette
     from Qt.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel
 
@@ -220,12 +220,12 @@ def test_theme_that_changes_meanwhile(tool, result):
 
 @pytest.mark.parametrize("width", [0, 480, 900])
 def test_sentences_have_the_height_that_they_need(tool, volume, result, width):
-    """Neither cut off nor with gaps round them, however wide the panel is; and nothing lies over anything else."""
+    """At any width, they are neither cut off nor surrounded by gaps, and no widgets overlap."""
     from Qt.QtWidgets import QFrame, QScrollArea
 
     area = tool.tool_window.ui_area
     area.resize(max(width, area.minimumSizeHint().width()), area.minimumSizeHint().height())
-    tool.run_button.click()  # for a job's row
+    tool.run_button.click()  # adds a job's row
 
     def heights():
         notes = [note for note in area.findChildren(type(tool.report)) if note.isVisible()]
@@ -240,7 +240,7 @@ def test_sentences_have_the_height_that_they_need(tool, volume, result, width):
 
 @pytest.mark.parametrize("advanced", [False, True])
 def test_panel_that_changes_its_width(tool, volume, result, advanced):
-    """Made narrow and wide again, sentences take the lines that they need then, and no control is squeezed."""
+    """After each change, sentences take the lines that they need, and no control is squeezed."""
     from Qt.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
 
     tool.form.advanced.setChecked(advanced)
@@ -259,7 +259,7 @@ def test_panel_that_changes_its_width(tool, volume, result, advanced):
 
 
 def next_in_chain(widget, wanted):
-    """Next of `wanted` in the chain of focus."""
+    """Return the next widget of `wanted` in the focus chain."""
     widget = widget.nextInFocusChain()
     while widget not in wanted:
         widget = widget.nextInFocusChain()
@@ -268,7 +268,7 @@ def next_in_chain(widget, wanted):
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_nothing_is_cut_off(tool, result, scale):
-    """With text of this scale all controls are as wide as they ask for in a panel of 480 scaled pixels."""
+    """With enlarged text, all controls have the width that they need, in a panel of 480 pixels times the scale."""
     from Qt.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel
 
     area, font = tool.tool_window.ui_area, QApplication.font()

@@ -1,4 +1,4 @@
-"""How results are known and named, whatever becomes of their names."""
+"""Tests of how results are recognised and named, even after they are renamed."""
 
 import pytest
 
@@ -13,12 +13,12 @@ def result(run, volume, weights):
 
 
 def warned(session):
-    """Whether the log says that a map is itself a result."""
+    """Return whether the log says that a map is itself a result."""
     return "is itself a super-resolved map" in session.log.text("warning")
 
 
 def test_a_result_that_was_saved(run, session, volume, weights, result, tmp_path):
-    """It gets the file's name, and is a result all the same."""
+    """ChimeraX renames it after the file, but it is still recognised as a result."""
     from chimerax.map.volume import save_map
 
     save_map(session, str(tmp_path / "result.mrc"), None, models=[result])
@@ -29,7 +29,7 @@ def test_a_result_that_was_saved(run, session, volume, weights, result, tmp_path
 
 @pytest.mark.parametrize("kind", ["result", "reliability"])
 def test_a_file_of_the_command_line(run, session, weights, tmp_path, kind):
-    """Its header says what it is, whatever the file is called."""
+    """Its header identifies it, whatever the file's name."""
     from chimerax.core.errors import UserError
     from chimerax.superem import provenance
     from chimerax.superem.core.density import DensityMap
@@ -56,7 +56,7 @@ def test_a_file_of_the_command_line(run, session, weights, tmp_path, kind):
      "emd_1461_superem_resolution_3.8_subregion_20_20_20_60_60_60.mrc"),
     ("x superem (model my: net)", "x_superem_model_my_net.mrc"), ("???", "map.mrc")])
 def test_name_of_the_file(session, volume, name, file):
-    """The name that is proposed has one suffix and no spaces, and is known as a result's when the file is opened."""
+    """The proposed name has one suffix and no spaces, and is recognised as a result's when the file is opened."""
     from chimerax.superem.names import is_result
     from chimerax.superem.panel.compare import save_name
 
@@ -69,7 +69,7 @@ def test_name_of_the_file(session, volume, name, file):
 @pytest.mark.parametrize("name", ["x superem expected Q", "x superem (step 2) expected Q", "x_superem_step_2_expected_Q.mrc",
                                   "x superem expected Q copy", "superem input"])
 def test_other_names(session, volume, name):
-    """A map of the Q-score to expect is no result, nor is what only has the word in its name."""
+    """A map of the expected Q-score is not a result, nor is any other map just because its name has the word."""
     from chimerax.superem.names import is_result
 
     volume.name = name
@@ -79,7 +79,7 @@ def test_other_names(session, volume, name):
 @pytest.mark.parametrize("words", ["", " (model identity)"])
 @pytest.mark.parametrize("kind", ["copy", "gaussian"])
 def test_copies_and_filtered_ones(session, volume, words, kind):
-    """What ChimeraX makes of a result, and calls after it, is one, whether an option was given for it or not."""
+    """Copies and filtered maps that ChimeraX names after a result count as results, with or without options in the name."""
     from chimerax.superem.names import is_result
 
     volume.name = f"x superem{words} {kind}"
@@ -87,7 +87,7 @@ def test_copies_and_filtered_ones(session, volume, words, kind):
 
 
 def test_range_of_numbers_with_expected_q(run, session, volume, weights):
-    """A map of the Q-score to expect, which a range takes in, is left out, and the log says so; alone it is refused."""
+    """A map of the expected Q-score within a range of numbers is left out, and the log says so; alone it is refused."""
     from chimerax.core.errors import UserError
 
     result = run(f"superem #1 model {weights} reliability true")
@@ -102,7 +102,7 @@ def test_range_of_numbers_with_expected_q(run, session, volume, weights):
 
 @pytest.mark.parametrize("file", ["blobs_superem.mrc", "blobs_superem_model_identity_resolution_4.mrc"])
 def test_pair_of_a_session_after_save(session, volume, result, tmp_path, file):
-    """A result that was saved is called by its file; after a session that name tells of which map it was made."""
+    """A saved result has its file's name, from which its input is found after a session is opened."""
     from chimerax.core.session import open as open_session
     from chimerax.core.session import save
     from chimerax.map.volume import save_map
@@ -116,7 +116,7 @@ def test_pair_of_a_session_after_save(session, volume, result, tmp_path, file):
 
 
 def test_pair_of_a_session_that_was_opened(run, session, volume, weights, result, tmp_path):
-    """The newest result is found by its name; not one whose input is closed, nor a map of the Q-score to expect."""
+    """The newest result is found by its name; maps of the expected Q-score, and results whose input is closed, do not count."""
     from chimerax.core.session import open as open_session
     from chimerax.core.session import save
     from chimerax.superem.names import newest_pair
@@ -135,7 +135,7 @@ def test_pair_of_a_session_that_was_opened(run, session, volume, weights, result
 
 
 def test_pair_of_maps_that_were_renamed(session, volume, result):
-    """In the session in which a result was made it is known of which map that was, whatever both are called."""
+    """Within the session that made a result, its input is known, whatever the names are."""
     from chimerax.superem.names import newest_pair
 
     volume.name, result.name = "one", "two"

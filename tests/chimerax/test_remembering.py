@@ -1,4 +1,4 @@
-"""What the panel keeps: choices from one start to the next, and all that a session file brings back."""
+"""Tests of what the panel keeps: choices between starts, and its state in session files."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from panels import open_panel
 
 
 def test_choices_are_remembered(tool, volume):
-    """A panel that is opened anew says what the last one said."""
+    """A newly opened panel has the choices of the last one."""
     from chimerax.superem.panel.choices import Choices
 
     chosen = Choices("cpu", tool.form.choices.model, "fast", "shown", "input", "8", 2, reliability=True)
@@ -21,7 +21,7 @@ def test_choices_are_remembered(tool, volume):
 
 
 def test_session_brings_the_panel_back(tool, volume, result, tmp_path):
-    """After save and open the panel has its choices, its map and the pair that is compared."""
+    """After a session is saved and opened, the panel has its choices, its map and the compared pair."""
     from chimerax.core.session import open as open_session
     from chimerax.core.session import save
 
@@ -38,7 +38,7 @@ def test_session_brings_the_panel_back(tool, volume, result, tmp_path):
 
 @pytest.mark.parametrize("emptied", [True, False])
 def test_session_without_a_comparison(tool, volume, result, tmp_path, monkeypatch, emptied):
-    """One that the user had emptied comes back empty; a file that tells of none leaves the newest result."""
+    """A comparison that the user emptied stays empty; a file without this entry gives the newest result."""
     from chimerax.core.session import open as open_session
     from chimerax.core.session import save
 
@@ -56,7 +56,7 @@ def test_session_without_a_comparison(tool, volume, result, tmp_path, monkeypatc
 
 
 def test_session_saved_side_by_side(tool, result, tmp_path, monkeypatch):
-    """Maps that were apart come back apart with the button down; pressing it lays them together."""
+    """Maps saved side by side are restored so, with the button down; pressing it moves them together."""
     from chimerax.core.session import open as open_session
     from chimerax.core.session import save
     from chimerax.geometry import translation
@@ -70,7 +70,7 @@ def test_session_saved_side_by_side(tool, result, tmp_path, monkeypatch):
     monkeypatch.setattr("chimerax.superem.panel.compare.run", move)
     session, path = tool.session, str(tmp_path / "apart.cxs")
     tool.compare.beside.click()
-    tool.compare.after.value_changed.emit()  # as the menus do now and then, though nothing changed
+    tool.compare.after.value_changed.emit()  # the menus sometimes emit it without a change
     assert tool.compare.tiled
     save(session, path)
     open_session(session, path)
@@ -84,21 +84,21 @@ def test_session_saved_side_by_side(tool, result, tmp_path, monkeypatch):
 
 
 def test_reliability_follows_a_result_of_a_session(window, volume, weights, tmp_path, monkeypatch):
-    """The map that colours a result moves with it after a session was opened, too, whatever else the session held before."""
+    """After a session is opened, the map that colours a result moves with it, whatever the previous session held."""
     from chimerax.core.commands import run
     from chimerax.core.session import open as open_session
     from chimerax.core.session import save
     from chimerax.geometry import translation
 
     with monkeypatch.context() as patch:
-        patch.setattr(window.ui, "is_gui", False)  # `key`, which is run where there is a window, is not in the library
+        patch.setattr(window.ui, "is_gui", False)  # with a window, `key` is run, which the library lacks
         run(window, f"superem #1 model {weights} reliability true")
     draw_frame(window)
     path = str(tmp_path / "coloured.cxs")
     tool = open_panel(window)
     save(window, path)
     tool.delete()
-    for handler in window.superem_expected_q:  # as in a ChimeraX that was just started
+    for handler in window.superem_expected_q:  # as in a newly started ChimeraX
         handler.remove()
     del window.superem_expected_q
     open_session(window, path)
@@ -120,7 +120,7 @@ def test_reliability_follows_a_result_of_a_session(window, volume, weights, tmp_
 
 @pytest.mark.parametrize("choices", [None, {}, {"tiling": "of another version", "unknown": 1, "batch_size": "x"}])
 def test_session_of_another_version(tool, choices):
-    """What is not understood is left at its default."""
+    """Unknown values are ignored, and the defaults kept."""
     from chimerax.superem.panel.choices import Choices
 
     tool.set_state_from_snapshot(tool.session, {"version": 1, "name": "SuperEM", "shown": True, "choices": choices})

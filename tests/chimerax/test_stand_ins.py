@@ -1,4 +1,4 @@
-"""The stand-ins of the panel's tests have what ChimeraX's own classes have, and ask for nothing more."""
+"""Tests that the stand-ins have the members of ChimeraX's own classes, and no additional parameters."""
 
 import inspect
 
@@ -7,13 +7,13 @@ import pytest
 from stand_ins import install
 from stand_ins.interface import RECORDED
 
-#: The real menu button is two classes and a generator of its items; the stand-in is one class.
+#: Real class to stand-in: the real menu button is two classes and a generator of its items, the stand-in is one class.
 SAME = {"ToolWindow": "MainToolWindow", "ItemMenuButton": "ModelMenuButton", "ItemsGenerator": "ModelMenuButton"}
 
 
 @pytest.fixture(scope="module")
 def classes(chimerax):
-    """The module of stand-in classes."""
+    """The module of the stand-in classes."""
     install()
     from stand_ins import widgets
 
@@ -22,7 +22,7 @@ def classes(chimerax):
 
 @pytest.mark.parametrize("member", RECORDED, ids=".".join)
 def test_member_is_there(classes, member):
-    """Each recorded member exists, as attribute of the class or set by its methods."""
+    """Each recorded member exists, as an attribute of the class or set by its methods."""
     _file, name, attribute = member
     found = getattr(classes, SAME.get(name, name))
     assert hasattr(found, attribute) or f"self.{attribute} = " in inspect.getsource(found)
@@ -30,7 +30,7 @@ def test_member_is_there(classes, member):
 
 @pytest.mark.parametrize("name", ["MainToolWindow", "ModelMenuButton"])
 def test_parameters_are_real(classes, name):
-    """A stand-in's methods take no parameter that the real ones lack: code that passes here passes there."""
+    """A stand-in's methods have no parameters that the real ones lack, so code that works here works in ChimeraX."""
     found = getattr(classes, name)
     for attribute in {a for _, owner, a in RECORDED if SAME.get(owner, owner) == name}:
         if not inspect.isfunction(getattr(found, attribute, None)):

@@ -1,4 +1,4 @@
-"""Twenty runs that are started, cancelled and closed at random moments, on maps that do not keep still."""
+"""A stress test: twenty runs that are started, cancelled and closed at random moments, on maps that change meanwhile."""
 
 import gc
 import random
@@ -16,19 +16,19 @@ MEGABYTES = 50
 
 
 def resident() -> float:
-    """Main memory of this process, MB (Linux)."""
+    """Return the resident memory of this process, MB (Linux)."""
     gc.collect()
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) / 1024
 
 
 def pause(session, chance, longest=0.5):
-    """Serve the window for a while."""
+    """Process events for a random time."""
     wait(session, lambda: False, chance.random() * longest)
 
 
 def close_panel(session, tool, _volume):
-    """Close the panel and open another one."""
+    """Close the panel and open a new one."""
     tool.delete()
     open_panel(session)
 
@@ -40,7 +40,7 @@ def change_values(_session, _tool, volume):
 
 
 def cancel_all(session, _tool, _volume):
-    """Press Cancel in every row."""
+    """Cancel all jobs."""
     from chimerax.superem.job import jobs as queue
 
     queue(session).cancel_all()
@@ -65,7 +65,7 @@ def move(volume):
 
 
 def one_run(session, weights, chance):
-    """Run once and do something meanwhile; leave nothing open but the panel."""
+    """Start one run and do something random meanwhile; then close everything but the panel, and return what was done."""
     from chimerax.superem.panel.choices import Choices
 
     tool = open_panel(session)
@@ -93,10 +93,10 @@ def one_run(session, weights, chance):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from Linux's /proc")
 def test_twenty_runs(session, monkeypatch, weights):
-    """No exception (the fixture looks for those), no volume and no task left over, and memory back to where it was."""
+    """There is no exception (the fixture checks), no leftover volume or task, and memory use does not grow."""
     give_window(session, monkeypatch)
     chance = random.Random(5)
-    for _ in range(3):  # what PyTorch and Qt load once is not counted
+    for _ in range(3):  # so that what PyTorch and Qt load once is not counted
         one_run(session, weights, chance)
     before = resident()
     done = [one_run(session, weights, chance) for _ in range(RUNS)]

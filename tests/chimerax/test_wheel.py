@@ -1,4 +1,4 @@
-"""What is in the wheel, what it asks for, and that it installs, updates and uninstalls without a trace."""
+"""Tests of the wheel's content and requirements, and of installing, updating and uninstalling it."""
 
 import os
 import shutil
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-#: What ChimeraX 1.7 to 1.12 pin and torch or our own dependencies could move (prereqs/ and pyproject.toml there).
+#: Packages pinned by ChimeraX 1.7 to 1.12 that torch or our own dependencies could change (prereqs/ and pyproject.toml there).
 PINNED = {"numpy", "scipy", "setuptools", "filelock", "networkx", "jinja2"}
 
 
 def requirements(wheel):
-    """Requirements of the wheel, by lower-case name."""
+    """Return the wheel's requirements, by lower-case name."""
     from packaging.requirements import Requirement
 
     with zipfile.ZipFile(wheel) as files:
@@ -26,7 +26,7 @@ def requirements(wheel):
 
 
 def test_wheel_holds_every_file(wheel):
-    """Each module, weights file, icon and help page of src/ is in the one wheel."""
+    """The wheel has each module, weights file, icon and help page of src/."""
     with zipfile.ZipFile(wheel) as files:
         held = {n for n in files.namelist() if n.startswith("chimerax/superem/")}
     wanted = {
@@ -39,26 +39,26 @@ def test_wheel_holds_every_file(wheel):
 
 
 def test_wheel_holds_the_licence(wheel):
-    """Which asks to go along with every copy."""
+    """The licence requires that every copy includes it."""
     with zipfile.ZipFile(wheel) as files:
         name = next(n for n in files.namelist() if n.endswith(".dist-info/LICENSE"))
         assert files.read(name) == (ROOT / "LICENSE").read_bytes()
 
 
 def test_name_that_every_chimerax_finds(wheel):
-    """ChimeraX 1.7 and 1.8 take a bundle's name from the wheel's, and compare it in mixed case."""
+    """ChimeraX 1.7 and 1.8 take a bundle's name from the wheel's name, and compare it in mixed case."""
     assert wheel.name.startswith("ChimeraX_SuperEM-")
 
 
 def test_dependencies_move_nothing_that_chimerax_pins(wheel):
-    """Nothing pinned is asked for; torch may be the last for Intel Macs, and is older than that which asks for setuptools 77."""
+    """No pinned package is required; torch may be the last version for Intel Macs, but not one that requires setuptools 77."""
     from packaging.specifiers import SpecifierSet
     from superem.core.devices import TORCH
 
     asked = requirements(wheel)
     assert not PINNED & set(asked)
     assert {"torch", "mrcfile", "safetensors", "tqdm", "chimerax-core", "chimerax-map"} <= set(asked)
-    assert str(asked["torch"].specifier) == str(SpecifierSet(TORCH.removeprefix("torch")))  # what the messages ask of pip
+    assert str(asked["torch"].specifier) == str(SpecifierSet(TORCH.removeprefix("torch")))  # as in the pip commands of messages
     assert asked["torch"].specifier.contains("2.2.2") and asked["torch"].specifier.contains("2.12.0")
     assert not asked["torch"].specifier.contains("2.13.0")
     for version in ("1.7", "1.8", "1.9", "1.10", "1.11.1", "1.12"):
@@ -66,7 +66,7 @@ def test_dependencies_move_nothing_that_chimerax_pins(wheel):
 
 
 def test_toolshed_finds_the_bundle(chimerax):
-    """The command and the tool come from the wheel's metadata, through the toolshed's own search."""
+    """The toolshed's own search finds the command and the tool in the wheel's metadata."""
     bundle = chimerax.toolshed.find_bundle("ChimeraX-SuperEM", chimerax.logger, installed=True)
     assert {c.name for c in bundle.commands} == {"superem", "superem models", "superem cancel"}
     assert [t.name for t in bundle.tools] == ["SuperEM"]
@@ -87,10 +87,10 @@ def test_import_is_light(chimerax):
 
 
 def test_runs_on_a_cluster_without_chimerax(wheel, tmp_path):
-    """`pip install --no-deps` of the wheel, then `python -m chimerax.superem`, with no ChimeraX in sight."""
+    """After `pip install --no-deps` of the wheel, `python -m chimerax.superem` runs without ChimeraX."""
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target",
                     str(tmp_path), str(wheel)], check=True)
-    # On a machine without ChimeraX `chimerax` is the folder that pip made; here the library must be kept out.
+    # Without ChimeraX, `chimerax` is the folder that pip created; here the installed library must be kept out.
     code = ("import sys, runpy, types; chimerax = types.ModuleType('chimerax'); chimerax.__path__ = [{!r}]; "
             "sys.modules['chimerax'] = chimerax; sys.argv = ['superem', '--help']; "
             "runpy.run_module('chimerax.superem', run_name='__main__', alter_sys=True)")
@@ -101,7 +101,7 @@ def test_runs_on_a_cluster_without_chimerax(wheel, tmp_path):
 
 
 def older(wheel, folder):
-    """Return a copy of the wheel that says it is version 0.0.1, with one module more than the wheel has."""
+    """Return a copy of the wheel as version 0.0.1, with one additional module."""
     version = wheel.name.split("-")[1]
     path = folder / wheel.name.replace(version, "0.0.1", 1)
     with zipfile.ZipFile(wheel) as files, zipfile.ZipFile(path, "w") as written:
@@ -118,7 +118,7 @@ def older(wheel, folder):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pip's user folder lies elsewhere on Windows")
 def test_update_and_uninstall_leave_nothing(wheel, tmp_path):
-    """A second session, in its own process: an update waits for the next start, and no file of ours is left by uninstalling."""
+    """In a session in another process, an update takes effect at the next start, and uninstalling leaves no file of ours."""
     code = """
 import sys
 from pathlib import Path
@@ -155,7 +155,7 @@ print("clean")
 
 
 def test_devel_install(tmp_path):
-    """`devel install` of the source folder builds the bundle and installs it; `toolshed uninstall` takes it away."""
+    """`devel install` of the source folder builds and installs the bundle; `toolshed uninstall` removes it."""
     folder = tmp_path / "SuperEM"
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "bundle_info.xml", folder)
@@ -180,7 +180,7 @@ print("clean")
 
 
 def test_versions_agree():
-    """CITATION.cff and CHANGELOG.md name the version of bundle_info.xml."""
+    """CITATION.cff and CHANGELOG.md have the version of bundle_info.xml."""
     from xml.etree import ElementTree
 
     version = ElementTree.parse(ROOT / "bundle_info.xml").getroot().get("version")

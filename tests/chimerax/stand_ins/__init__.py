@@ -1,7 +1,7 @@
-"""What the PyPI package ChimeraX leaves out and the panel needs: `Qt` and two classes of `chimerax.ui`.
+"""Stand-ins for what the PyPI package ChimeraX lacks and the panel needs: `Qt` and two classes of `chimerax.ui`.
 
-`Qt` is ChimeraX's thin shim over PyQt6; here its modules are PyQt6's own. The classes are in `widgets.py`, as
-small as the panel allows; `interface.py` holds what ChimeraX's source says of them, and compares.
+`Qt` is ChimeraX's thin shim over PyQt6; here its modules are PyQt6's own. The classes are in `widgets.py`, as small as the
+panel allows. `interface.py` records their interface in ChimeraX's source, and compares it with a source tree.
 """
 
 import importlib
@@ -10,11 +10,11 @@ import sys
 import types
 from typing import Any
 
-application: Any = None  # Qt has one, and it must outlive every widget
+application: Any = None  # Qt's only application, which must outlive every widget
 
 
 def install() -> Any:
-    """Put the stand-ins in place and return the QApplication."""
+    """Install the stand-ins; return the QApplication."""
     if "Qt" not in sys.modules:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
         _package("Qt")

@@ -1,16 +1,16 @@
-"""What ChimeraX's source says of the classes that are stood in for, and a comparison with any copy of that source.
+"""The interface, in ChimeraX's source, of the classes that the stand-ins replace; compares it with any copy of that source.
 
     python tests/chimerax/stand_ins/interface.py PATH     # PATH: src/bundles/ui/src of a ChimeraX source tree
 
-prints each recorded signature that the source has no more, and exits with the number of them.
+prints each recorded signature that the source no longer has, and exits with their number.
 """
 
 import ast
 import sys
 from pathlib import Path
 
-#: file below chimerax.ui, class, name -> parameters, read in ChimeraX 1.7.1; None for a class attribute or property.
-#: The 1.12 development source has the same, and one parameter more at the end of `manage`.
+#: (file below chimerax.ui, class, name) -> parameters in ChimeraX 1.7.1; None for a class attribute or property.
+#: The 1.12 development source has the same, with one more parameter at the end of `manage`.
 RECORDED: dict[tuple[str, str, str], list[str] | None] = {
     ("gui.py", "MainToolWindow", "__init__"): ["self", "tool_instance", "**kw"],
     ("gui.py", "ToolWindow", "manage"): ["self", "placement", "fixed_size", "allowed_areas", "initially_hidden"],
@@ -32,7 +32,7 @@ RECORDED: dict[tuple[str, str, str], list[str] | None] = {
 
 
 def read(folder: Path) -> dict[tuple[str, str, str], list[str] | None]:
-    """Return the members of RECORDED's classes as a source tree has them, methods with their parameters."""
+    """Return the members of RECORDED's classes in a source tree, methods with their parameters."""
     found: dict[tuple[str, str, str], list[str] | None] = {}
     for file, name in {(file, name) for file, name, _ in RECORDED}:
         tree = ast.parse((folder / file).read_text(encoding="utf-8"))
@@ -64,7 +64,7 @@ def parameters(arguments: ast.arguments) -> list[str]:
 
 
 def differences(found: dict[tuple[str, str, str], list[str] | None]) -> list[str]:
-    """Return a line for each recorded member that `found` lacks or has otherwise."""
+    """Return a line for each recorded member that is missing from `found` or differs."""
     lines = []
     for key, wanted in RECORDED.items():
         if key not in found:

@@ -1,4 +1,4 @@
-"""Small versions of chimerax.ui.MainToolWindow and of one of chimerax.ui.widgets."""
+"""Small versions of chimerax.ui.MainToolWindow and of one class of chimerax.ui.widgets."""
 
 from chimerax.core.models import ADD_MODELS, REMOVE_MODELS
 from Qt.QtCore import QTimer, Signal
@@ -6,7 +6,7 @@ from Qt.QtWidgets import QMenu, QPushButton, QWidget
 
 
 class MainToolWindow:
-    """A tool's window: a plain widget, shown at once."""
+    """A tool's window: a plain widget."""
 
     def __init__(self, tool_instance, **kw):
         self.tool_instance = tool_instance
@@ -27,7 +27,7 @@ class MainToolWindow:
         self.ui_area.setVisible(shown)
 
     def destroy(self):
-        """Take the window away."""
+        """Close and delete the window."""
         self.ui_area.close()
         self.ui_area.deleteLater()
 
@@ -85,7 +85,7 @@ class ModelMenuButton(QPushButton):
             return
         self._value = value
         self.setText(self._no_value_button_text if value is None else self._text(value))
-        if delayed:  # as the real one does: other widgets may have to follow the models first
+        if delayed:  # like the real one, so that other widgets can follow the models first
             QTimer.singleShot(0, self.value_changed.emit)
         else:
             self.value_changed.emit()
