@@ -1,4 +1,4 @@
-"""Estimates in the panel: which questions are answered, in what words, and what becomes of the thread that makes them."""
+"""Tests of the panel's estimates: which requests are answered, how durations are worded, and how the thread ends."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from panels import open_panel, wait
 
 
 def test_settled_answers_are_not_asked_again(chimerax):
-    """The newest question is answered, one that is known at once, and those between are dropped."""
+    """The latest request is answered, a known answer is given immediately, and requests in between are dropped."""
     from chimerax.superem.panel.estimates import AnswerThread
 
     worked, answers = [], []
@@ -22,13 +22,13 @@ def test_settled_answers_are_not_asked_again(chimerax):
 
     session = SimpleNamespace(ui=SimpleNamespace(thread_safe=lambda call, *arguments: call(*arguments)))
     thread = AnswerThread(session, work, lambda *answer: answers.append(answer))
-    thread._working = True  # as while a first question is worked on
+    thread._working = True  # as if a first request were in progress
     thread.ask(4)
     thread.ask(9)
     thread._work()
     thread.ask(9)
     assert worked == [9] and answers == [(9, 3.0), (9, 3.0)]
-    for _ in range(2):  # what was wrong may have been mended since
+    for _ in range(2):  # an error may have been fixed meanwhile
         thread._working = True
         thread.ask(-1)
         thread._work()
@@ -38,7 +38,7 @@ def test_settled_answers_are_not_asked_again(chimerax):
 @pytest.mark.parametrize(("seconds", "words"), [
     (2, "10 seconds"), (44, "40 seconds"), (100, "2 minutes"), (7200, "2.0 hours"), (79200, "22 hours")])
 def test_durations_are_coarse(chimerax, seconds, words):
-    """An estimate is not said more finely than it is known."""
+    """Durations are rounded to the accuracy of the estimate."""
     from chimerax.superem.panel.estimates import duration
 
     assert duration(seconds) == words
@@ -46,7 +46,7 @@ def test_durations_are_coarse(chimerax, seconds, words):
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_leaving_chimerax_waits_for_the_estimate(window, volume, monkeypatch, closed):
-    """It runs the network, too, and may be loading PyTorch still when the panel was closed."""
+    """The estimate also runs the network, and may still be loading PyTorch after the panel was closed."""
     from chimerax.superem.panel import estimates
 
     began, ended = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""The panel with real Qt widgets: choosing, running, stopping, comparing and coming back."""
+"""Tests of the panel with real Qt widgets: choosing, running, stopping, comparing and reopening."""
 
 import os
 import re
@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_there_is_one_panel(tool):
-    """Opening it again gives the same one."""
+    """Opening it again returns the same one."""
     assert open_panel(tool.session) is tool
 
 
 def test_menu_follows_the_models(tool):
-    """The map menu takes the first map, knows of others and forgets closed ones; Run needs a map."""
+    """The map menu chooses the first map, and another one when that is closed; Run needs a map."""
     assert not tool.run_button.isEnabled()
     first = add_map(tool.session, name="first")
     assert wait(tool.session, lambda: tool.run_button.isEnabled())
@@ -36,7 +36,7 @@ def test_menu_follows_the_models(tool):
 
 
 def test_run_composes_a_command(tool, volume, weights, monkeypatch):
-    """All that is chosen is in the command, spelt so that the command line reads it back."""
+    """All choices are in the command, as the command line accepts them."""
     import chimerax.superem.tool as module
     from chimerax.superem.panel.choices import Choices
 
@@ -50,7 +50,7 @@ def test_run_composes_a_command(tool, volume, weights, monkeypatch):
 
 
 def test_run_makes_a_map_in_the_background(tool, volume, result):
-    """Run returns at once; the map, the report and the comparison come when the job has ended."""
+    """When the job ends, the map, the report and the comparison appear."""
     assert result.name == RESULT
     assert tool.compare.before.value is volume
     assert f"superem #{volume.id_string} device cpu" in tool.session.log.text()
@@ -58,7 +58,7 @@ def test_run_makes_a_map_in_the_background(tool, volume, result):
 
 
 def test_command_that_blocks(tool, volume):
-    """A result that a typed command or a script waited for is reported and compared as those of jobs are."""
+    """The result of a blocking command is reported and compared like that of a job."""
     from chimerax.core.commands import run
 
     model = tool.form.choices.model
@@ -72,12 +72,12 @@ def test_command_that_blocks(tool, volume):
 
 
 def test_key_to_the_colours(window, volume, weights, monkeypatch):
-    """Where there is a window a key says what the colours stand for."""
+    """With a window, a colour key explains the colours."""
     from chimerax.core import commands
 
     keys, run = [], commands.run
 
-    def run_but_key(session, command, **options):  # `key` is not in the library
+    def run_but_key(session, command, **options):  # the library lacks `key`
         return keys.append(command) if command.startswith("key ") else run(session, command, **options)
 
     monkeypatch.setattr(commands, "run", run_but_key)
@@ -86,11 +86,11 @@ def test_key_to_the_colours(window, volume, weights, monkeypatch):
 
 
 def test_second_result_takes_the_place_of_the_first(tool, volume, result, monkeypatch):
-    """Two results over each other cannot be told apart: the earlier one is hidden, and that of another map is not."""
+    """Two results of one map would cover each other, so the earlier one is hidden; results of other maps are not."""
     from chimerax.superem.panel.compare import Pair
 
     commands = []
-    monkeypatch.setattr(Pair, "_run", lambda _pair, command: commands.append(command))  # `hide` is not in the library
+    monkeypatch.setattr(Pair, "_run", lambda _pair, command: commands.append(command))  # the library lacks `hide`
     tool.run_button.click()
     assert wait(tool.session, lambda: not jobs(tool.session))
     assert tool.compare.after.value is not result and commands == [f"hide #!{result.id_string} models"]
@@ -101,7 +101,7 @@ def test_second_result_takes_the_place_of_the_first(tool, volume, result, monkey
 
 
 def test_blend_after_a_run(tool, volume, result):
-    """Both maps are shown, opaque, and the slider can be dragged to either side; a result alone has it at its end."""
+    """Both maps are shown, opaque, with the slider in the middle; if only the result is shown, the slider is at its end."""
     assert volume.display and result.display and tool.compare.blend.value() == 50
     tool.compare.blend.setValue(80)
     assert [v.surfaces[0].rgba[3] for v in (volume, result)] == pytest.approx([0.2, 0.8], abs=0.01)
@@ -112,14 +112,14 @@ def test_blend_after_a_run(tool, volume, result):
 
 
 def test_blend_of_a_coloured_result(tool, volume, weights, monkeypatch):
-    """A panel that is opened anew has the slider where it was, also where a map is coloured by reliability."""
+    """A reopened panel has the slider where it was, also for a map coloured by reliability."""
     from chimerax.core.commands import run
     from chimerax.std_commands import show, transparency
 
     for module in (show, transparency):
         module.register_command(tool.session.logger)
     with monkeypatch.context() as patch:
-        patch.setattr(tool.session.ui, "is_gui", False)  # `key`, which is run where there is a window, is not in the library
+        patch.setattr(tool.session.ui, "is_gui", False)  # with a window, `key` is run, which the library lacks
         result = run(tool.session, f"superem #1 model {weights} reliability true")
     assert result.surfaces[0].vertex_colors is not None
     tool.compare.blend.setValue(70)
@@ -131,7 +131,7 @@ def test_blend_of_a_coloured_result(tool, volume, weights, monkeypatch):
 
 
 def test_panel_that_is_opened_after_a_command(window, volume, weights):
-    """It compares the maps of the last job, as far as both are open."""
+    """It compares the maps of the latest job whose maps are both open."""
     from chimerax.core.commands import run
 
     results = [run(window, f"superem #1 model {weights} block true") for _ in range(2)]
@@ -147,14 +147,14 @@ def test_panel_that_is_opened_after_a_command(window, volume, weights):
 
 @pytest.mark.parametrize("other", [False, True])
 def test_panel_that_is_opened_after_reliability(window, volume, weights, monkeypatch, other):
-    """The input is hidden, and yet what Run is to work on, not its result; another map that is shown stays chosen."""
+    """Run works on the hidden input, not on the result; if another map is shown, that is chosen."""
     from chimerax.core.commands import run
     from chimerax.superem.names import newest_pair
 
     shown = add_map(window, name="shown") if other else None
-    window.models.assign_id(volume, (7,))  # the other one, #2, comes first
+    window.models.assign_id(volume, (7,))  # so that the other map comes first
     with monkeypatch.context() as patch:
-        patch.setattr(window.ui, "is_gui", False)  # `key`, which is run where there is a window, is not in the library
+        patch.setattr(window.ui, "is_gui", False)  # with a window, `key` is run, which the library lacks
         run(window, f"superem #{volume.id_string} model {weights} reliability true")
     assert not volume.display and newest_pair(window)[0] is volume
     tool = open_panel(window)
@@ -163,7 +163,7 @@ def test_panel_that_is_opened_after_reliability(window, volume, weights, monkeyp
 
 
 def test_map_that_is_renamed_meanwhile(tool, volume):
-    """The rows of its jobs have its new name, that of a job that waits, too; and its new number."""
+    """The rows of running and waiting jobs show the new name and number."""
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
     tool.run_button.click()
     tool.run_button.click()
@@ -176,14 +176,14 @@ def test_map_that_is_renamed_meanwhile(tool, volume):
 
 
 def test_report_and_caution(tool, result):
-    """The line of caution stands in the panel whatever the report says."""
+    """The caution is in the panel, apart from the report."""
     from chimerax.superem.provenance import CAUTION
 
     assert CAUTION[1:] in tool.caution.text() and CAUTION not in tool.report.text()
 
 
 def test_cancel_stops_within_two_seconds(tool, volume):
-    """Cancel ends a long job soon and leaves no map, no task and no row."""
+    """Cancel ends a long job quickly, and leaves no map, task or row."""
     from chimerax.superem.panel.choices import Choices
     from Qt.QtWidgets import QProgressBar, QPushButton
 
@@ -204,7 +204,7 @@ def test_cancel_stops_within_two_seconds(tool, volume):
 
 
 def test_waiting_jobs_are_seen(tool, volume):
-    """Two runs are two rows; the second waits, and can be cancelled before it starts."""
+    """Two runs give two rows; the second waits, and can be cancelled before it starts."""
     from Qt.QtWidgets import QPushButton
 
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
@@ -219,7 +219,7 @@ def test_waiting_jobs_are_seen(tool, volume):
 
 
 def test_map_closed_meanwhile(tool, volume):
-    """Closing the map ends its job, the panel says why, and is ready again."""
+    """Closing the map ends its job, the panel says why, and Run is disabled."""
     tool.form.set_choices(tool.form.choices)
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
     tool.run_button.click()
@@ -231,7 +231,7 @@ def test_map_closed_meanwhile(tool, volume):
 
 
 def test_a_command_that_is_refused(tool, volume, tmp_path, monkeypatch):
-    """A weights file that is none is one sentence in the panel, and goes on to ChimeraX, which shows and logs it."""
+    """An unusable weights file is reported in the panel, and raised to ChimeraX, which shows and logs the error."""
     from chimerax.core.errors import UserError
     from chimerax.superem.panel.choices import Choices
 
@@ -247,7 +247,7 @@ def test_a_command_that_is_refused(tool, volume, tmp_path, monkeypatch):
 
 
 def test_a_failed_job_is_reported(tool):
-    """What is found wrong once the map is read is one sentence in the panel."""
+    """An error found only when the map is read is reported in the panel."""
     volume = add_map(tool.session, np.full((9, 9, 9), 2, np.float32))
     wait(tool.session, lambda: tool.form.map_menu.value is volume)
     tool.run_button.click()
@@ -256,7 +256,7 @@ def test_a_failed_job_is_reported(tool):
 
 
 def test_maps_of_one_name(tool):
-    """Rows of two maps that have the same name tell them apart by their numbers."""
+    """The rows of two maps with the same name differ by their numbers."""
     for volume in (add_map(tool.session), add_map(tool.session)):
         wait(tool.session, lambda: tool.form.map_menu.value is not None)
         tool.form.map_menu.value = volume
@@ -267,13 +267,13 @@ def test_maps_of_one_name(tool):
 
 
 def test_estimate_before_the_run(tool, volume):
-    """Time and memory are foretold before anything is run, off the main thread."""
+    """Time and memory are estimated before a run, on another thread."""
     assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
     assert "of memory" in tool.estimate.text() and "tile" in tool.estimate.text()
 
 
 def test_estimate_stays_when_a_job_ends(tool, volume):
-    """What was said of the same choices is still true; taken away and said again it would move all below it."""
+    """The estimate for unchanged choices stays valid; removing and adding it again would move everything below."""
     assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
     tool.run_button.click()
     assert wait(tool.session, lambda: not jobs(tool.session))
@@ -285,7 +285,7 @@ def test_estimate_stays_when_a_job_ends(tool, volume):
 
 
 def test_resolution_that_is_given(tool):
-    """One step up from "found from the map" leads to the least that the command takes, and no value between is given."""
+    """One step up from "found from the map" is the lowest resolution that the command accepts, with nothing in between."""
     from chimerax.superem.core.predict import RESOLUTIONS
 
     spin = tool.form._resolution
@@ -299,7 +299,7 @@ def test_resolution_that_is_given(tool):
 
 
 def test_weights_file_that_is_not_chosen(tool, weights, monkeypatch):
-    """Leaving the file dialog empty-handed leaves the model as it was; a file shows by its name, the folder is in its tip."""
+    """Cancelling the file dialog keeps the model; a chosen file shows its name, with its full path in the tooltip."""
     from Qt.QtCore import Qt
 
     asked = []
@@ -319,13 +319,13 @@ def test_weights_file_that_is_not_chosen(tool, weights, monkeypatch):
 
 
 def test_estimate_beyond_the_memory_that_is_free(tool, volume, monkeypatch):
-    """A map that will be refused is known before the run."""
+    """The panel says before the run that a map will be refused."""
     monkeypatch.setattr("chimerax.superem.panel.estimates.free_memory", lambda: 2**20)
     assert wait(tool.session, lambda: "Only 1 MB are free" in tool.estimate.text())
 
 
 def test_devices_are_those_that_are_there(tool):
-    """The menu lists what the core finds, each with its name."""
+    """The menu lists the devices that the core finds, with their names."""
     from chimerax.superem.core.devices import available
 
     assert wait(tool.session, lambda: "best" not in tool.form._device.itemText(0))
@@ -334,7 +334,7 @@ def test_devices_are_those_that_are_there(tool):
 
 
 def test_pytorch_that_is_missing(window, volume, monkeypatch):
-    """The panel opens, and says what mends it; what was mended is estimated."""
+    """The panel opens and says how to install PyTorch; once that is done, it shows an estimate."""
     from chimerax.superem.core.devices import Device, DeviceError
     from chimerax.superem.core.estimate import Estimate
     from chimerax.superem.panel import estimates
@@ -349,14 +349,14 @@ def test_pytorch_that_is_missing(window, volume, monkeypatch):
     assert wait(window, lambda: "pip install torch" in tool.estimate.text())
     found = Estimate(2, 2**30, 0, 60.0, Device("cpu", "CPU"))
     monkeypatch.setattr("chimerax.superem.core.estimate.estimate", lambda *_, **_keywords: found)
-    tool._choices_changed()  # as at the end of a job, or when something else is chosen and this again
+    tool._choices_changed()  # as at the end of a job, or when choices change and change back
     assert wait(window, lambda: "About 60 seconds for 2 tiles on CPU" in tool.estimate.text())
     tool.delete()
 
 
 @pytest.mark.parametrize("name", ["blend", "level"])
 def test_slider_held_still_settles_when_let_go(tool, result, monkeypatch, name):
-    """A slider that rests under the mouse gives its commands when it is let go, not before."""
+    """A slider held still runs its commands when it is released, not before."""
     from chimerax.superem.panel.compare import Pair
     from chimerax.superem.panel.comparebox import SETTLE
 
@@ -373,7 +373,7 @@ def test_slider_held_still_settles_when_let_go(tool, result, monkeypatch, name):
 
 
 def test_flip_soon_after_a_move_of_blend(tool, result, monkeypatch):
-    """The move, by a key or the wheel, does not settle after Flip, which shows one map alone."""
+    """A pending move of the slider, by key or wheel, is dropped when Flip shows one map alone."""
     from chimerax.superem.panel.compare import Pair
     from chimerax.superem.panel.comparebox import SETTLE
 
@@ -387,7 +387,7 @@ def test_flip_soon_after_a_move_of_blend(tool, result, monkeypatch):
 
 
 def test_levels_that_differ_are_brought_together_by_dragging(tool):
-    """Both contours enclose what the panel says, from the first move of the slider on."""
+    """From the slider's first move on, both contours enclose about the volume that the panel shows."""
     from chimerax.superem.volumes import contoured_volume, density_of
 
     maps = add_map(tool.session, name="one"), add_map(tool.session, name="other")
@@ -406,7 +406,7 @@ def test_levels_that_differ_are_brought_together_by_dragging(tool):
 
 @pytest.mark.parametrize("name", ["flip", "blend"])
 def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
-    """Flipping and blending compare maps in one place, so they lay those that are side by side together first."""
+    """Flipping and blending need both maps in one place, so they first undo side by side."""
     from chimerax.core.commands import run as run_command
     from chimerax.std_commands import show, transparency
 
@@ -428,7 +428,7 @@ def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
 
 
 def test_torch_is_not_loaded_by_opening(tmp_path):
-    """Opening the panel loads PyTorch on no thread but its own: with that one held back, it is not loaded at all."""
+    """Only the panel's own thread loads PyTorch: if that thread is held back, PyTorch is not loaded."""
     (tmp_path / "chimerax").mkdir()
     (tmp_path / "chimerax" / "superem").symlink_to(ROOT / "src")
     program = """
