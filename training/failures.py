@@ -35,7 +35,7 @@ from .metrics.tables import INPUT, number
 from .predictions import Predictor, label_of
 from .templates import fill
 
-#: Distance from every modelled atom, Å, from which on density belongs to none.
+#: Density at least this far from every modelled atom, Å, belongs to none of them.
 FAR = 4.0
 
 
@@ -100,7 +100,7 @@ def least_gain(outcome: dict, label: str) -> str:
 
 
 def most_invented(result: Result) -> tuple[tuple[int, int, int], float, float, float]:
-    """Find where the result exceeds its input most, `FAR` or more from every modelled atom.
+    """Find where the result exceeds its input most, `FAR` Å or more from every modelled atom.
 
     Returns
     -------

@@ -187,7 +187,7 @@ def fetch_all(rows: list[Row], index: Path, key: tuple[str, ...], columns: tuple
     for row in rows:
         name = tuple(row[k] for k in key)
         if name in done:
-            refused = 0  # so that a second run does not count only the entries the first one lacked
+            refused = 0  # else a second run, which only retries refused entries, would always stop
             continue
         try:
             done[name] = one(row)

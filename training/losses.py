@@ -37,10 +37,10 @@ def shell_disagreement(
 ) -> torch.Tensor:
     """Return 1 - FSC, averaged over shells and tiles, inside a window that tapers to 0 at the tile's faces.
 
-    The FSC treats every shell alike, so that strong low frequencies do not outweigh detail near the resolution limit. Filtering
-    cannot raise it; only better phases and less noise can. Shells near the map's own resolution have the most weight, since
-    there is most to gain: far below that frequency the FSC is high anyway. Far beyond it nothing can be known, and the gradient,
-    which grows as a shell gets weaker, would only preserve its noise.
+    The FSC normalises every shell, so that strong low frequencies do not outweigh detail near the resolution limit. Filtering
+    cannot raise it; only better phases and less noise can. Shells near the map's own resolution have the most weight, since most
+    can be gained there. At much lower frequencies the FSC is high anyway. At much higher ones nothing can be known, and the
+    gradient, which grows as a shell gets weaker, would only preserve its noise.
     """
     n = sr.shape[-1]
     ramp = torch.sin(torch.pi * (torch.arange(n, device=sr.device) + 0.5) / n).clamp(max=0.7) / 0.7

@@ -94,7 +94,7 @@ def simulate(rng: np.random.Generator, atoms: Scatterers, largest: int = 80) -> 
 
     d = _resolution(rng)
     q2, q_max = frequencies(n)
-    loose = rng.random() ** 2  # 0: rigid and well modelled, as some viruses; 1: flexible. All errors grow with it
+    loose = rng.random() ** 2  # 0: rigid and well modelled, as viruses may be; 1: flexible. All errors grow with it
     moved = degrade.misplace(rng, xyz, atoms.side, n, d, loose)
     # the signal of the raw reconstruction falls off with B-factor raw_b, the noise hardly at all; sharpening leaves a part of
     # the fall-off, and amplifies the noise by the rest

@@ -34,7 +34,7 @@ def test_time_left(monkeypatch):
 
 
 def test_reports_come_now_and_then_and_the_end_at_once(monkeypatch):
-    """The end is told once; steps after it are, if they take long enough to be due."""
+    """The end is reported immediately and only once; further calls are reported only after the usual interval."""
     seconds, posted = iter((1000, 1000.1, 1000.2, 1000.3, 1000.35, 1000.4, 1000.7)), []
     monkeypatch.setattr(meter.time, "monotonic", lambda: next(seconds))
     count = meter.Meter(lambda *progress: posted.append(progress))

@@ -148,7 +148,7 @@ class Faint(torch.nn.Module):
 
 
 def test_wrong_numbers_are_seen_however_small_they_are(make_model, gpu, monkeypatch):
-    """They are compared with the network's own, which one that ends in 0 to 1 makes small."""
+    """Differences are judged relative to the network's own output, which may be small."""
     forward = Runner._forward
     monkeypatch.setattr(Runner, "_forward", lambda self, x: forward(self, x) * (-1 if self.device.name == "cpu:0" else 1))
     assert enhance(noise((20, 20, 20)), make_model(Faint()), skip_empty=False).report.device == "CPU"
@@ -166,7 +166,7 @@ def test_memory_is_given_back_before_less_is_asked_for_and_at_the_end(make_model
 
 
 def test_a_gpu_gets_more_at_once_than_a_cpu():
-    """On the CPU it is one tile, so that Cancel is heard soon."""
+    """A CPU gets one tile at a time, so that it soon notices Cancel."""
     cuda, mps, cpu = (runner.default_batch(devices.Device(name, ""), (64, 64, 64)) for name in ("cuda:1", "mps", "cpu"))
     assert cuda > mps > cpu == 1
     assert runner.default_batch(devices.Device("cuda:0", ""), (512, 512, 512)) == 1

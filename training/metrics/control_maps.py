@@ -64,7 +64,7 @@ def widened(density: DensityMap, voxels: int) -> DensityMap:
 
 
 def noisy_solvent(density: DensityMap, reference: Reference, noise: DensityMap) -> tuple[DensityMap, np.ndarray]:
-    """Return a map as if nobody had masked it, with noise in its solvent, in a box wider by `MARGIN` voxels on every side.
+    """Return a map as if it had not been masked, with noise in its solvent, in a box wider by `MARGIN` voxels on every side.
 
     The noise fades in between 2 and `SOLVENT` Å from the model.
 
