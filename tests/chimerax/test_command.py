@@ -46,6 +46,16 @@ def test_level_encloses_the_same_volume(run, session, volume, weights):
         session.models.close([result])
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_colour_differs_from_that_of_the_input(run, session, volume, weights, number):
+    """Also from one of the two colours that results have."""
+    from chimerax.superem.volumes import COLORS
+
+    volume.set_parameters(surface_colors=[COLORS[number]])
+    result = run(f"superem #1 model {weights}")
+    assert result.surfaces[0].rgba == pytest.approx(COLORS[1 - number], abs=0.01)
+
+
 def test_level_of_a_hidden_map_that_was_never_drawn(run, session, weights):
     """A map without surfaces is matched at the level at which ChimeraX would show it."""
     volume = add_map(session)
@@ -64,11 +74,12 @@ def test_every_level_is_matched(run, session, volume, weights):
     assert [s.level for s in result.surfaces] == pytest.approx([0.4, 1.0], rel=0.1)
 
 
-def test_image_style(run, session, volume, weights):
+@pytest.mark.parametrize("grid", ["1A", "input"])
+def test_image_style(run, session, volume, weights, grid):
     """A map shown as an image gives a result shown as an image, with thresholds of the same ranks."""
     volume.set_display_style("image")
     volume.set_parameters(image_levels=[(0.2, 0), (0.6, 0.8), (1.5, 1)])
-    result = run(f"superem #1 model {weights}")
+    result = run(f"superem #1 model {weights} grid {grid}")
     assert result.showing_image() and not result.surface_shown
     for (old, weight), (new, new_weight) in zip(volume.image_levels, result.image_levels, strict=True):
         assert weight == new_weight

@@ -65,7 +65,8 @@ def test_command_in_the_background(run, session, volume, weights, queue):
     job, = queue.list()
     assert job in session.tasks.list()
     wait(session, lambda: job.state == "finished")
-    assert job.result.name == RESULT and job.report.tiles_run > 0 and job.lines
+    assert job.result.name == RESULT and job.report.tiles_run > 0
+    assert f"{RESULT} #2 of blobs #1" in job.lines[0] and "stopped" not in session.log.text()
     assert not queue.list() and not session.tasks.list()
 
 
