@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,13 +18,13 @@ from . import provenance
 from .core import limits, predict, tiles
 from .core.density import DensityMap, MapError
 from .core.devices import REQUESTS, DeviceError, choose, import_torch
-from .core.files import replaced
 from .core.levels import level_for_surface, surface_volume
 from .core.memory import require_memory
 from .core.mrc import read_mrc, write_mrc
 from .core.resample import grid_shape_origin
 from .meter import Meter, status_text
 from .nets import store
+from .outputs import require_space, require_writable, write_json, written
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2 on wrong usage
 LOGGED_EVERY = 30.0  # seconds between lines of progress where there is no terminal to show a bar
@@ -102,7 +99,7 @@ def _check_usage(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
     for path in outputs:
         if os.path.exists(path) and not args.overwrite:  # unlike Path.exists, no error where access is denied
             parser.error(f"{path} exists; use --overwrite to replace it")
-        _require_writable(path)
+        require_writable(path)
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -111,32 +108,6 @@ def _is_same(one: Path, other: Path) -> bool:
         return os.path.samefile(one, other)
     except OSError:
         return False
-
-
-def _folder(path: Path) -> Path:
-    """Return the folder that holds the file at `path`, with links resolved."""
-    return Path(os.path.realpath(path)).parent
-
-
-def _require_writable(path: Path) -> None:
-    try:
-        if path.exists() and not path.is_file():
-            raise OSError(0, "it is a folder" if path.is_dir() else "it is no file")
-        with tempfile.TemporaryFile(dir=_folder(path)):
-            pass
-    except OSError as error:
-        raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
-
-
-def _require_space(paths: Sequence[Path], size: int) -> None:
-    """Raise MapError if a disk has no room for maps of `size` bytes at `paths`; not every quota is visible."""
-    for path in paths:
-        folder = _folder(path)
-        disk, device = shutil.disk_usage(folder), folder.stat().st_dev
-        need = size * sum(_folder(other).stat().st_dev == device for other in paths)
-        if 0 < disk.total and disk.free < need:  # some network file systems report no sizes
-            raise MapError(f"{path} cannot be written: {need / 1e6:,.0f} MB are needed, but {disk.free / 1e6:,.0f} MB are free "
-                           f"in {folder}; free some space, or choose another folder.")
 
 
 def _keep_to_processors() -> None:
@@ -163,7 +134,7 @@ def _run(args: argparse.Namespace) -> bool:
         raise MapError(f"There is no contour at level {args.level:g}: the density of {name} lies between {low:g} and {high:g}.")
     require_memory(density, args.grid)
     shape = density.shape if args.grid == "input" else grid_shape_origin(density)[0]
-    _require_space([path for path in (args.output, args.reliability) if path], 4 * math.prod(shape))
+    require_space([path for path in (args.output, args.reliability) if path], 4 * math.prod(shape))
     with _progress(name) as meter:
         enhanced = predict.enhance(
             density, model, tiling=args.tiling, device=args.device, batch_size=args.batch_size,
@@ -171,18 +142,19 @@ def _run(args: argparse.Namespace) -> bool:
             resolution=args.resolution, reliability=args.reliability is not None, progress=meter)
     report, result = enhanced.report, enhanced.density
     labels = provenance.labels(report, name)
-    output = _write(args.output, partial(write_mrc, density=result, labels=labels))
+    write_map = partial(write_mrc, overwrite=args.overwrite)
+    output = written(args.output, partial(write_map, density=result, labels=labels))
     reliability = report_file = None
     if enhanced.reliability:
         labels = [provenance.EXPECTED_Q_LABEL, *labels[1:]]
-        reliability = _write(args.reliability, partial(write_mrc, density=enhanced.reliability, labels=labels))
+        reliability = written(args.reliability, partial(write_map, density=enhanced.reliability, labels=labels))
     levels = _matched_levels(density, result, args.level)
     if args.json:
         record = provenance.record(
             report, input=str(args.input), input_sha256=sha256, output=output and str(output),
             reliability=reliability and str(reliability),
             voxel_size=result.step, origin=result.origin, shape_zyx=result.shape, levels=levels)
-        report_file = _write(args.json, partial(_write_json, content=record))
+        report_file = written(args.json, partial(write_json, content=record, overwrite=args.overwrite))
     print(report.summary(), *report.notes)
     if report.doubt:
         print(report.doubt, file=sys.stderr)
@@ -193,32 +165,6 @@ def _run(args: argparse.Namespace) -> bool:
         print(f"Wrote {output}: {nx} x {ny} x {nz} voxels of {' x '.join(f'{s:.4g}' for s in result.step)} Å. "
               f"{provenance.CAUTION}")
     return (output, reliability, report_file) == (args.output, args.reliability, args.json)
-
-
-def _write(path: Path, write: Callable[[Path], None]) -> Path | None:
-    """Write a result to `path`, or elsewhere if that fails; report a failure on standard error.
-
-    Returns the path of the file, or None if the result is lost.
-    """
-    try:
-        write(path)
-        return path
-    except MapError as error:
-        reason = str(error).rstrip(".")
-    for folder in (os.curdir, None):  # None: the system's folder for temporary files
-        try:
-            kept = Path(tempfile.mkdtemp(prefix="superem-kept-", dir=folder)).absolute()
-        except OSError:
-            continue
-        try:
-            write(kept / path.name)
-        except MapError:
-            kept.rmdir()
-            continue
-        print(f"superem: {reason}; it is kept as {kept / path.name}.", file=sys.stderr)
-        return kept / path.name
-    print(f"superem: {reason}, and it could not be kept anywhere else.", file=sys.stderr)
-    return None
 
 
 @contextmanager
@@ -246,8 +192,3 @@ def _matched_levels(density: DensityMap, result: DensityMap, level: float | None
     matched, found = level_for_surface(
         result.array, volume, result.step, lambda trial: surface_volume(result.array, trial, result.step))
     return {"input_level": level, "input_volume": volume, "output_level": matched, "output_volume": found}
-
-
-def _write_json(path: Path, content: dict) -> None:
-    with replaced(path) as part:  # escapes what UTF-8 cannot encode in a file name
-        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")

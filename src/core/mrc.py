@@ -159,7 +159,7 @@ def _is_unsigned(header: np.recarray) -> bool:
     return int(stamp) == IMOD_STAMP and not int(flags) & 1
 
 
-def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ()) -> None:
+def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = (), overwrite: bool = True) -> None:
     """Write a map as MRC2014, mode 2, atomically: the file is complete, or does not appear.
 
     ORIGIN holds the origin; NSTART agrees with it if the grid is not rotated and the origin is a whole number of
@@ -168,11 +168,13 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
     Parameters
     ----------
     path : str or Path
-        The file; an existing one is replaced. It is compressed if its name ends in .gz.
+        The file. It is compressed if its name ends in .gz.
     density : DensityMap
         The map.
     labels : sequence of str
         Up to ten header lines (nine for a rotated grid), cut at 80 characters.
+    overwrite : bool
+        Replace an existing file.
 
     Raises
     ------
@@ -188,7 +190,7 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = ())
     if rotated or np.abs(origin / step - start).max() > NSTART_ERROR:
         start[:] = 0
     path = Path(path)
-    with replaced(path) as part:
+    with replaced(path, overwrite) as part:
         with mrcfile.new(part, overwrite=True) as file:
             file.set_data(density.array)
             file.set_volume()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -119,14 +120,15 @@ def test_disk_that_fills_up_during_the_work(folder, call, weights, tmp_path_fact
     """Files that cannot be written to their place are kept elsewhere; the others are in place, and the level is reported."""
     temporary, here = tmp_path_factory.mktemp("temporary"), folder.resolve()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    replace, full = os.replace, {here}
+    full = {here}
 
-    def to_disk(source, target):
+    def to_disk(place, source, target):
         if any(folder in Path(target).parents and Path(target).name != "q.mrc" for folder in full):
             raise OSError(errno.ENOSPC, "No space left on device")
-        replace(source, target)
+        place(source, target)
 
-    monkeypatch.setattr("os.replace", to_disk)
+    for name in ("link", "replace"):
+        monkeypatch.setattr(f"os.{name}", partial(to_disk, getattr(os, name)))
     arguments = ("in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--reliability", "q.mrc", "--json", "run.json")
     code, out, err = call(*arguments)
     kept = sorted(temporary.glob("superem-kept-*/*"), key=lambda path: path.name)
@@ -141,6 +143,33 @@ def test_disk_that_fills_up_during_the_work(folder, call, weights, tmp_path_fact
     code, out, err = call(*arguments)
     assert code == 1 and "it could not be kept anywhere else" in err and "Wrote" not in out
     assert names(folder) == ["in.mrc", "q.mrc"] and names(temporary) == sorted(path.parent.name for path in kept)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_file_that_appears_during_the_work(folder, call, weights, monkeypatch, links):
+    """Without --overwrite, it stays as it is; the result is kept beside it, on a file system without hard links, too."""
+    enhance = predict.enhance
+
+    def enhance_and_write(*arguments, **more):
+        for name in ("out.mrc", "run.json"):
+            (folder / name).write_text("precious")
+        return enhance(*arguments, **more)
+
+    monkeypatch.setattr("superem.core.predict.enhance", enhance_and_write)
+    if not links:
+        monkeypatch.setattr("os.link", no_links)
+    arguments = ("in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--reliability", "q.mrc", "--json", "run.json")
+    code, _, err = call(*arguments)
+    assert code == 1 and "out.mrc cannot be written (File exists); it is kept as " in err, err
+    assert (folder / "out.mrc").read_text() == (folder / "run.json").read_text() == "precious"
+    assert read_mrc(next(folder.glob("superem-kept-*/out.mrc"))).array.max() > 0.5
+    assert json.loads(next(folder.glob("superem-kept-*/run.json")).read_text())["output"].endswith("out.mrc")
+    assert read_mrc(folder / "q.mrc").step == (1, 1, 1)
+    assert call(*arguments, "--overwrite")[0] == 0 and read_mrc(folder / "out.mrc").step == (1, 1, 1)
+
+
+def no_links(*_):
+    raise OSError(errno.EPERM, "Operation not permitted")
 
 
 def test_input_that_goes_away_during_the_work(folder, call, weights, monkeypatch):

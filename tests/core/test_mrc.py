@@ -1,7 +1,6 @@
 """Tests of map files: they are read as in ChimeraX, and written completely or not at all."""
 
 import gzip
-import os
 import sys
 
 import mrcfile
@@ -10,6 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from superem.core import memory, mrc
 from superem.core.density import DensityMap, MapError
+from superem.core.files import replaced
 from superem.core.mrc import read_mrc, write_mrc
 
 
@@ -219,7 +219,6 @@ def test_a_file_named_gz_is_compressed_alike_every_time(tmp_path, array, monkeyp
     first = packed.read_bytes()
     assert gzip.decompress(first) == plain.read_bytes()
     monkeypatch.setattr("time.time", lambda: 1e9)
-    monkeypatch.setattr("os.getpid", lambda: 7)
     write_mrc(packed, DensityMap(array))
     assert packed.read_bytes() == first
 
@@ -267,11 +266,13 @@ def test_an_existing_file_is_replaced_whole_or_kept(tmp_path, array, monkeypatch
     assert np.allclose(read_mrc(path).array, array + 1)
 
 
-def test_what_a_killed_run_left_is_not_in_the_way(tmp_path, array):
-    """In a container, the next process may well have the same process id."""
-    (tmp_path / f".a.mrc.{os.getpid()}.part").write_bytes(b"half")
-    write_mrc(tmp_path / "a.mrc", DensityMap(array))
-    assert np.array_equal(read_mrc(tmp_path / "a.mrc").array, array) and len(list(tmp_path.iterdir())) == 1
+def test_two_runs_that_write_one_file(tmp_path):
+    """Even with the same process id, as in two containers, they do not write into each other's temporary file."""
+    path = tmp_path / "a.mrc"
+    with replaced(path) as one, replaced(path) as two:
+        one.write_text("one")
+        two.write_text("two")
+    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
 
 
 def test_folder_that_is_not_there(tmp_path, array):
