@@ -30,7 +30,7 @@ from .core.tiles import PRESETS
 from .job import jobs
 from .names import is_expected_q, is_result, label
 from .nets.store import DEFAULT, WeightsError, bundled, find, read_card
-from .prediction import LARGEST_BATCH, Request, Settings
+from .prediction import LARGEST_BATCH, Request, Settings, model_id_problem
 from .provenance import version
 from .volumes import check_kind
 
@@ -64,8 +64,8 @@ def superem(
     if model_id is not None:
         if len(volumes) > 1:
             raise UserError("modelId specifies one model, but several maps were given.")
-        if session.models.have_id(model_id):
-            raise UserError(f"Model #{'.'.join(map(str, model_id))} exists already; choose another modelId.")
+        if problem := model_id_problem(session, model_id):
+            raise UserError(problem)
     try:  # check now, not when the job starts
         card = read_card(find(model))
         if reliability:

@@ -18,7 +18,7 @@ from . import prediction
 from .core.density import DensityMap
 from .meter import Meter, status_text
 from .names import label
-from .prediction import USER_ERRORS, Made, Request
+from .prediction import USER_ERRORS, Made, Request, words_of
 
 #: Seconds to wait for a worker thread when ChimeraX quits: killing a thread inside PyTorch would crash ChimeraX.
 QUIT_WAIT = 10.0
@@ -200,7 +200,7 @@ class Job(Task):
         elif isinstance(outcome, USER_ERRORS):
             self._fail(str(outcome))
         elif isinstance(outcome, BaseException):
-            self._fail(f"superem stopped because of an unexpected error: {_words(outcome)}", outcome)
+            self._fail(f"superem stopped because of an unexpected error: {words_of(outcome)}", outcome)
         else:
             self._show(density, outcome)
 
@@ -209,7 +209,7 @@ class Job(Task):
         try:
             made = prediction.show(self.session, self.request, density, enhanced)
         except Exception as error:
-            self._fail(f"superem could not show its result: {_words(error)}", error)
+            self._fail(f"superem could not show its result: {words_of(error)}", error)
             return
         self.result, self.lines, self.report = made.result, made.lines, enhanced.report
         if self._values_changed:
@@ -254,7 +254,3 @@ class Job(Task):
 
     def _volume_changed(self, _volume: Any, change: str) -> None:
         self._values_changed |= change == "data values changed"
-
-
-def _words(error: BaseException) -> str:
-    return str(error).strip() or type(error).__name__

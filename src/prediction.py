@@ -144,20 +144,14 @@ def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Me
 
 def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> Made:
     """Open the result at a matched contour level, and log what was done."""
-    source, report, model_id, hide = request.volume, enhanced.report, request.model_id, request.hide_maps
-    if model_id is not None and session.models.have_id(model_id):  # taken since the job was queued
-        model_id = None
-    result = volumes.volume_of(session, enhanced.density, source, model_id, request.words)
-    try:
-        levels = volumes.match_levels(result, source, density)
-    except BaseException:
-        session.models.close([result])
-        raise
+    source, report, hide = request.volume, enhanced.report, request.hide_maps
+    problem = model_id_problem(session, request.model_id)  # it may have arisen since the job was queued
+    result = volumes.volume_of(session, enhanced.density, source, None if problem else request.model_id, request.words)
     lines = [
         f"{label(result)} of {label(source)}. {report.summary()}",
+        *([problem] if problem else []),
         *report.notes,
-        *(f"Level {old:.4g} became {new:.4g}: " + (f"both enclose {volume:,.0f} Å³." if volume else
-          "each lies above all density of its map; lower them to see something.") for old, new, volume in levels),
+        *_contoured(session, result, source, density),
         CAUTION,
     ]
     if enhanced.reliability:
@@ -174,12 +168,36 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
     return Made(source, result, lines)
 
 
+def model_id_problem(session: Any, model_id: tuple[int, ...] | None) -> str | None:
+    """Return a sentence that says why a new model cannot have this number; None if it can, or if no number was given."""
+    if model_id is None:
+        return None
+    number, parent = (".".join(map(str, i)) for i in (model_id, model_id[:-1]))
+    if session.models.have_id(model_id):
+        return f"modelId {number} cannot be used: model #{number} exists already."
+    if parent and not session.models.have_id(model_id[:-1]):
+        return f"modelId {number} cannot be used: there is no model #{parent}."
+    return None
+
+
+def _contoured(session: Any, result: Any, source: Any, density: DensityMap) -> list[str]:
+    """Match the contour levels of a result; return lines for the log. If that fails, the result keeps its initial level."""
+    try:
+        levels = volumes.match_levels(result, source, density)
+    except Exception as error:
+        sentence = f"{label(result)} is not contoured at a level to match {label(source)}: {words_of(error)}"
+        session.logger.report_exception(sentence)
+        return [sentence]
+    return [f"Level {old:.4g} became {new:.4g}: " + (f"both enclose {volume:,.0f} Å³." if volume else
+            "each lies above all density of its map; lower them to see something.") for old, new, volume in levels]
+
+
 def _colored(session: Any, reliability: DensityMap, result: Any) -> str:
     """Colour a result by the expected Q-score; return a line for the log. If that fails, the result is kept as it is."""
     try:
         expected = open_expected_q(session, reliability, result)
     except Exception as error:
-        sentence = f"{label(result)} could not be colored by the Q-score to expect: {error}"
+        sentence = f"{label(result)} could not be colored by the Q-score to expect: {words_of(error)}"
         session.logger.report_exception(sentence)
         return sentence
     return f"{label(expected)}: the Q-score to expect of a right model at each place" + (
@@ -188,3 +206,8 @@ def _colored(session: Any, reliability: DensityMap, result: Any) -> str:
 
 def _is_colored(volume: Any) -> bool:
     return any(s.vertex_colors is not None for s in volume.surfaces)
+
+
+def words_of(error: BaseException) -> str:
+    """Return the message of an error, or its type if it has none."""
+    return str(error).strip() or type(error).__name__

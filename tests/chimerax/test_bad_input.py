@@ -159,9 +159,11 @@ def test_weights(refused, volume, weights, tmp_path, damage):
 
 
 def test_model_id(refused, run, session, volume):
-    """The model number is taken, or one number is given for two maps."""
+    """The model number is taken, its parent does not exist, or one number is given for two maps."""
     add_map(session)
     assert "#2 exists" in refused("superem #1 modelId 2")
+    for block in ("true", "false"):
+        assert refused(f"superem #1 modelId 5.1 block {block}") == "modelId 5.1 cannot be used: there is no model #5."
     assert "several maps" in refused("superem #1-2 modelId 9")
 
 

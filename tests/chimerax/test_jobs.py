@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from chimerax_library import draw_frame
 from made_maps import RESULT, add_map, blobs
 
 
@@ -353,6 +354,36 @@ def test_model_number_taken_meanwhile(session, volume, submit, gate):
     gate.set()
     wait(session, lambda: job.state == "finished")
     assert job.result.id not in {None, (5,)}
+    assert "modelId 5 cannot be used: model #5 exists already." in job.lines
+
+
+def test_parent_of_the_model_number_closed_meanwhile(session, volume, submit, gate):
+    """The result gets another number and is not lost."""
+    parent = add_map(session)
+    job = submit(volume, model_id=(*parent.id, 5))
+    wait(session, lambda: running(job))
+    session.models.close([parent])
+    gate.set()
+    wait(session, lambda: job.state == "finished")
+    assert len(job.result.id) == 1
+    assert "modelId 2.5 cannot be used: there is no model #2." in job.lines
+
+
+def test_a_result_that_cannot_be_contoured_is_kept(session, volume, submit, monkeypatch):
+    """A failure to match the levels must not cost an hour's work: the result is shown at ChimeraX's own level."""
+    from chimerax.superem import volumes
+
+    def too_large(*_arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(volumes, "match_levels", too_large)
+    job = submit(volume)
+    wait(session, lambda: job.state == "finished")
+    sentence = f"{RESULT} #2 is not contoured at a level to match blobs #1: MemoryError"
+    assert sentence in job.lines and sentence in session.log.text("bug")
+    draw_frame(session)
+    assert job.result.display and len(job.result.surfaces[0].vertices)
+    session.log.lines.clear()  # or the fixture `session` would fail
 
 
 def test_progress_and_time_left(session, submit, gate):
