@@ -65,10 +65,10 @@ def exposure(xyz: np.ndarray, n: int) -> np.ndarray:
     return rank
 
 
-def misplace(rng: np.random.Generator, xyz: np.ndarray, side: np.ndarray, n: int, d: float, loose: float) -> np.ndarray:
+def misplace(rng: np.random.Generator, xyz: np.ndarray, side: np.ndarray, n: int, d: float, flexibility: float) -> np.ndarray:
     """Return where the density of atoms lies that a model places at (m, 3) `xyz` (Å): models are never exact.
 
-    A smooth deformation is added, and some side chains are turned about their CA-CB bond. Both grow with `loose`, and the
+    A smooth deformation is added, and some side chains are turned about their CA-CB bond. Both grow with `flexibility`, and the
     deformation with the resolution `d` (Å) too.
     """
     moved = xyz.copy()
@@ -76,7 +76,7 @@ def misplace(rng: np.random.Generator, xyz: np.ndarray, side: np.ndarray, n: int
     first = first[first >= 3]
     bond = xyz[first] - xyz[first - 3]
     length = np.linalg.norm(bond, axis=1)
-    turned = (length > 1.3) & (length < 1.8) & (rng.random(len(first)) < rng.uniform(0, 0.4 * loose))
+    turned = (length > 1.3) & (length < 1.8) & (rng.random(len(first)) < rng.uniform(0, 0.4 * flexibility))
     other_rotamer = rng.random(len(first)) < 0.4
     angle = np.where(other_rotamer, rng.choice([-2.1, 2.1], len(first)), rng.normal(0, 0.5, len(first)))
     owner = np.searchsorted(first, np.arange(len(xyz)), side="right") - 1
@@ -87,19 +87,20 @@ def misplace(rng: np.random.Generator, xyz: np.ndarray, side: np.ndarray, n: int
         pivot = xyz[first[which]]
         turn = Rotation.from_rotvec(bond[which] * (angle / length)[which, None])
         moved[atoms] = pivot + turn.apply(xyz[atoms] - pivot)
-    size = min(0.6, (0.05 + 0.15 * loose) * d / 3.5 * np.exp(rng.normal(0, 0.6)))
+    size = min(0.6, (0.05 + 0.15 * flexibility) * d / 3.5 * np.exp(rng.normal(0, 0.6)))
     reach = rng.uniform(8, 25)
     shift = np.stack([at_atoms(smooth_field(rng, n, reach), xyz) for _ in range(3)], axis=1)
     return moved + np.float32(size) * (shift - shift.mean(0))
 
 
 def signal(
-    rng: np.random.Generator, xyz: np.ndarray, atoms: Scatterers, n: int, d: float, loose: float, overall_b: float, q2: np.ndarray
+    rng: np.random.Generator, xyz: np.ndarray, atoms: Scatterers, n: int, d: float, flexibility: float, overall_b: float,
+    q2: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the Fourier transform (rfftn of (n, n, n)) of atoms at (m, 3) xyz, and which atoms are absent, (m,) bool.
 
     Every atom has a strength and a B-factor of its own. They vary together from place to place: where a deposited map is weak at
-    low frequencies, it is weak at high frequencies too. `loose` (0 to 1) sets how much they vary: the errors of one map are
+    low frequencies, it is weak at high frequencies too. `flexibility` (0 to 1) sets how much they vary: the errors of one map are
     all large or all small.
     """
     b = atoms.b_factors
@@ -110,16 +111,16 @@ def signal(
     exposed = exposure(xyz, n)
     # flexible parts are weaker and more blurred than their B-factors suggest, the more so in flexible molecules
     unit = (d / 3.5) ** 2
-    delta = rng.uniform(3, 30) * relative + rng.uniform(3, 10 + 35 * loose) * (0.8 * place + 0.6 * other)
+    delta = rng.uniform(3, 30) * relative + rng.uniform(3, 10 + 35 * flexibility) * (0.8 * place + 0.6 * other)
     delta = unit * (delta + rng.uniform(0, 30) * (atoms.side > 0) + rng.uniform(0, 60) * (exposed - 0.5))
     delta = np.clip(delta - np.median(delta), -60 * unit, 200 * unit)
 
-    weak = min(0.6, (0.04 + 0.18 * loose) * np.exp(rng.normal(0, 0.6)))
+    weak = min(0.6, (0.04 + 0.18 * flexibility) * np.exp(rng.normal(0, 0.6)))
     strength = np.exp(-weak * (place + rng.uniform(0, 0.5) * relative)).clip(0.1, 2).astype(np.float32)
     # strengths in train maps at 8 to 5.6 Å, relative to the buried main chain (`python -m training.agreement`): exposed main
     # chain 0.53 to 1.04, median 0.79; buried side chains 0.48 to 1.01, median 0.81; exposed side chains 0.21 to 0.76, median
     # 0.47. In membranes even buried side chains are weak, since their surroundings are as dense as they are
-    strength *= 1 - rng.uniform(0, 0.7) * loose * exposed
+    strength *= 1 - rng.uniform(0, 0.7) * flexibility * exposed
     strength[atoms.side > 0] *= rng.uniform(0.4, 1.05) * (1 - rng.uniform(0.1, 0.5) * exposed[atoms.side > 0])
     strength[atoms.side == 2] *= rng.uniform(-0.1, 0.8)  # radiation damage; negative charges scatter electrons less
     lost = (atoms.side > 0) & (relative > 1.2) & (rng.random(len(xyz)) < rng.uniform(0, 0.6))
@@ -183,14 +184,15 @@ def deposit(
     molecule: np.ndarray,
     d: float,
     raw_b: float,
-    left: float,
+    remaining_falloff: float,
     q2: np.ndarray,
-    held: np.ndarray,
+    nyquist_mask: np.ndarray,
 ) -> np.ndarray:
     """Add noise, FSC weighting, low-pass filters and the voxel's Nyquist limit; return real-space density, (n, n, n) float32.
 
-    The raw map's B-factor `raw_b` (Å²) sets how fast noise overtakes the signal; `spectrum` still holds the fraction `left` of
-    that fall-off after sharpening. `held` marks the frequencies that the depositor's voxels can hold.
+    The raw map's B-factor `raw_b` (Å²) sets how fast noise overtakes the signal; `spectrum` still holds the fraction
+    `remaining_falloff` of that fall-off after sharpening. `nyquist_mask` marks the frequencies up to the depositor's
+    Nyquist limit.
     """
     n = len(molecule)
     shell, power = radial_power(spectrum, q2, n)
@@ -217,10 +219,10 @@ def deposit(
     total = spectrum * (1 / np.sqrt(lost))[shell].astype(np.float32) + fft.rfftn(noise) * amplitude[shell].astype(np.float32)
     # FSC weighting (Rosenthal & Henderson 2003): sqrt(2F / (1 + F)) equals 1 / sqrt(1 + N/S). It is seldom complete, least of
     # all in maps that are little sharpened: TRPV1, 7lq6 and CPV have a shelf of noise beyond the limit
-    total *= np.maximum(1 / np.sqrt(1 + noise_to_signal), left * rng.uniform(0, 0.5))[shell].astype(np.float32)
+    total *= np.maximum(1 / np.sqrt(1 + noise_to_signal), remaining_falloff * rng.uniform(0, 0.5))[shell].astype(np.float32)
     # sharpened maps need a low-pass filter: TMV and EMD-3073 are cut at 1.05 and 1.15 times the limit. Other maps may be uncut,
     # or cut far beyond it: TRPV1 at 1.35 times
-    sharpened = left < 0.5
+    sharpened = remaining_falloff < 0.5
     cut = rng.uniform(0.95, 1.2 if sharpened else 1.45) / d
     kind = rng.choice(["edge", "Gaussian", "Butterworth", "none"], p=[0.6, 0.1, 0.3, 0] if sharpened else [0.3, 0.1, 0.2, 0.4])
     radius = np.sqrt(q2)
@@ -234,7 +236,7 @@ def deposit(
     # relative to 0.25 to 0.45 of it, train maps' amplitudes are 0.7 to 1.4 times the model's
     strength, length = np.exp(rng.normal(0, 0.3)), rng.uniform(8, 20)
     total *= (1 + (strength - 1) * np.exp(-((q * length) ** 2)))[shell].astype(np.float32)
-    total *= held
+    total *= nyquist_mask
     return fft.irfftn(total.astype(np.complex64), s=(n, n, n)).astype(np.float32)
 
 

@@ -36,7 +36,7 @@ PHASELESS_SHARE = 0.4
 NEIGHBOUR_SHARE, LIGAND_SHARE, BELT_SHARE, DIRECTIONAL_SHARE = 0.15, 0.15, 0.08, 0.2
 #: Range of the voxel sizes of deposited maps, Å, as far as their resolution allows.
 VOXELS = (0.6, 1.8)
-#: Range of the fraction of the raw map's fall-off that is left after sharpening; negative if it was over-sharpened.
+#: Range of the fraction of the raw map's fall-off that remains after sharpening; negative if it was over-sharpened.
 SHARPENED = (-0.1, 1.0)
 #: Share of pairs with a molecule in a large box without a mask.
 SOLVENT_SHARE = 0.08
@@ -94,23 +94,23 @@ def simulate(rng: np.random.Generator, atoms: Scatterers, largest: int = 80) -> 
 
     d = _resolution(rng)
     q2, q_max = frequencies(n)
-    loose = rng.random() ** 2  # 0: rigid and well modelled, as viruses may be; 1: flexible. All errors grow with it
-    moved = degrade.misplace(rng, xyz, atoms.side, n, d, loose)
+    flexibility = rng.random() ** 2  # 0: rigid and well modelled, as viruses may be; 1: flexible. All errors grow with it
+    moved = degrade.misplace(rng, xyz, atoms.side, n, d, flexibility)
     # the signal of the raw reconstruction falls off with B-factor raw_b, the noise hardly at all; sharpening leaves a part of
     # the fall-off, and amplifies the noise by the rest
-    raw_b, left = d * d * rng.uniform(8, 18), rng.uniform(*SHARPENED)
-    spectrum, absent = degrade.signal(rng, moved, atoms, n, d, loose, raw_b * left, q2)
+    raw_b, remaining_falloff = d * d * rng.uniform(8, 18), rng.uniform(*SHARPENED)
+    spectrum, absent = degrade.signal(rng, moved, atoms, n, d, flexibility, raw_b * remaining_falloff, q2)
     voxel = np.clip(np.rint(xyz[:, ::-1]).astype(int), 0, n - 1)
     cloud = ndimage.gaussian_filter(degrade.counts(voxel[~absent], n), 2.5)
     molecule = (cloud > 0.4 * np.median(cloud[cloud > cloud.max() * 0.2])).astype(np.float32)
-    spectrum = spectrum - degrade.solvent(rng, molecule, raw_b * left, q2)
+    spectrum = spectrum - degrade.solvent(rng, molecule, raw_b * remaining_falloff, q2)
     detergent = degrade.belt(rng, molecule) if rng.random() < BELT_SHARE else None
     if detergent is not None:
         spectrum = spectrum + fft.rfftn(detergent)
     if rng.random() < DIRECTIONAL_SHARE:
         spectrum = spectrum * degrade.directional(rng, n, d)
     voxel_size = rng.uniform(VOXELS[0], min(VOXELS[1], d / 2.3))
-    density = degrade.deposit(rng, spectrum, molecule, d, raw_b, left, q2, q_max <= 1 / (2 * voxel_size))
+    density = degrade.deposit(rng, spectrum, molecule, d, raw_b, remaining_falloff, q2, q_max <= 1 / (2 * voxel_size))
     mask, tight = (np.ones((n, n, n), np.float32), False) if roomy else degrade.mask(rng, xyz, voxel, atoms, molecule)
     density = degrade.mask_and_resample(rng, density, mask, tight, voxel_size)
     if rng.random() < 0.12:  # clipped at a threshold, as if only density above a contour were kept

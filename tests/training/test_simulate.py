@@ -142,7 +142,7 @@ def test_misplacing_keeps_bonds_and_turns_side_chains(atoms):
     first = np.flatnonzero(np.diff(atoms.side > 0, prepend=False) & (atoms.side > 0))
     far = 0.0
     for seed in range(6):
-        moved = degrade.misplace(np.random.default_rng(seed), xyz, atoms.side, 64, 3.5, loose=0.5)
+        moved = degrade.misplace(np.random.default_rng(seed), xyz, atoms.side, 64, 3.5, flexibility=0.5)
         step = moved - xyz
         assert np.linalg.norm(step[atoms.side == 0], axis=1).max() < 3
         bonds = [np.linalg.norm((at[first] - at[first - 3]), axis=1) for at in (xyz, moved)]
@@ -211,13 +211,13 @@ def test_what_few_atoms_surround_is_exposed():
     assert exposed[radius < 9].max() < 0.4 and exposed[radius > 15].mean() > 0.6
 
 
-def test_a_loose_molecule_is_misplaced_more_than_a_rigid_one(atoms):
+def test_a_flexible_molecule_is_misplaced_more_than_a_rigid_one(atoms):
     """Shifts are measured over several draws, on the main chain, where nothing is rotated."""
     xyz = (atoms.coordinates + 32).astype(np.float32)
     size = {}
-    for loose in (0.0, 1.0):
-        steps = [degrade.misplace(np.random.default_rng(s), xyz, atoms.side, 64, 3.5, loose) - xyz for s in range(8)]
-        size[loose] = np.mean([np.linalg.norm(step[atoms.side == 0], axis=1).mean() for step in steps])
+    for flexibility in (0.0, 1.0):
+        steps = [degrade.misplace(np.random.default_rng(s), xyz, atoms.side, 64, 3.5, flexibility) - xyz for s in range(8)]
+        size[flexibility] = np.mean([np.linalg.norm(step[atoms.side == 0], axis=1).mean() for step in steps])
     assert size[1.0] > 2.5 * size[0.0] > 0
 
 
@@ -261,8 +261,8 @@ def test_voxels_are_as_large_as_those_of_deposited_maps(atoms, monkeypatch):
     def signal(rng, xyz, atoms, n, *_):
         return np.zeros((n, n, n // 2 + 1), np.complex64), np.zeros(len(xyz), bool)
 
-    def deposit(rng, spectrum, molecule, d, raw_b, left, q2, held):
-        drawn.append((d, degrade.frequencies(len(molecule))[1][held].max(), len(molecule)))
+    def deposit(rng, spectrum, molecule, d, raw_b, remaining_falloff, q2, nyquist_mask):
+        drawn.append((d, degrade.frequencies(len(molecule))[1][nyquist_mask].max(), len(molecule)))
         return np.zeros_like(molecule)
 
     def mask_and_resample(rng, density, mask, tight, voxel_size):
@@ -287,12 +287,12 @@ def test_a_shelf_of_noise_goes_on_where_little_was_sharpened(atoms):
     density = simulate.target_density(atoms.coordinates + 32, atoms.weights, n)
     q2, q_max = degrade.frequencies(n)
     shelf = {}
-    for left in (0.2, 0.9):
-        spectrum = np.fft.rfftn(density) * np.exp(-0.25 * left * raw_b * q2)
-        maps = [degrade.deposit(np.random.default_rng(s), spectrum, density > 0.1, d, raw_b, left, q2, q_max <= 0.5)
+    for remaining in (0.2, 0.9):
+        spectrum = np.fft.rfftn(density) * np.exp(-0.25 * remaining * raw_b * q2)
+        maps = [degrade.deposit(np.random.default_rng(s), spectrum, density > 0.1, d, raw_b, remaining, q2, q_max <= 0.5)
                 for s in range(12)]
         power = [degrade.radial_power(np.fft.rfftn(m), q2, n)[1] for m in maps]
-        shelf[left] = np.median([p[round(1.45 * n / d)] / p[round(n / d)] for p in power])
+        shelf[remaining] = np.median([p[round(1.45 * n / d)] / p[round(n / d)] for p in power])
     assert shelf[0.2] < 1e-5 and shelf[0.9] > 1e-3
 
 
