@@ -115,6 +115,7 @@ def test_bad_input_is_one_sentence_and_exit_code_1(folder, call, weights, densit
         (("in.mrc", "out.mrc", "--model", weights, "--voxel-size", "0"), "voxel size"),
         (("in.mrc", "out.mrc", "--model", weights, "--device", "cuda:77"), "was asked for"),
         (("in.mrc", "out.mrc", "--model", weights, "--level", "1.5"), "lies between 0 and "),
+        (("in.mrc", "out.mrc", "--model", weights, "--level", "0"), "lies between 0 and "),
     ]:
         code, out, err = call(*arguments)
         assert (code, out) == (1, "")
