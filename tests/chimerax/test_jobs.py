@@ -68,6 +68,7 @@ def test_command_in_the_background(run, session, volume, weights, queue):
     wait(session, lambda: job.state == "finished")
     assert job.result.name == RESULT and job.report.tiles_run > 0
     assert f"{RESULT} #2 of blobs #1" in job.lines[0] and "stopped" not in session.log.text()
+    assert "tiles" in "".join(session.log.statuses) and session.log.statuses[-1] == ""
     assert not queue.list() and not session.tasks.list()
 
 
