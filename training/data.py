@@ -14,29 +14,30 @@ from .pool import read_shard
 from .simulate import Pair
 
 #: Number of the molecule's voxels stored with each pair, to centre tiles on.
-PLACES = 64
+CENTRES_PER_PAIR = 64
 
 
 @dataclass(frozen=True)
-class Held:
+class PooledPair:
     """One pair on the trainer's device.
 
-    LR, HR and trust (0 to 1) as (3, n, n, n) float16; voxels of the molecule, (m, 3) zyx; resolution in Å.
+    LR, HR and trust (0 to 1) as (3, n, n, n) float16; voxels of the molecule that tiles are centred near, (m, 3) zyx; resolution
+    in Å.
     """
 
     density: torch.Tensor
-    places: np.ndarray
+    centres: np.ndarray
     resolution: float
 
 
-def hold(pair: Pair, device: str = "cpu") -> Held:
-    """Move a pair to a device, and choose up to `PLACES` evenly spaced voxels (zyx) of its molecule."""
+def to_device(pair: Pair, device: str = "cpu") -> PooledPair:
+    """Move a pair to a device, and choose up to `CENTRES_PER_PAIR` evenly spaced voxels (zyx) of its molecule."""
     trusted = np.ones_like(pair.hr) if pair.trusted is None else pair.trusted.astype(np.float16) / np.float16(255)
     molecule = np.flatnonzero(pair.hr > 0.3)
-    chosen = molecule[np.linspace(0, len(molecule) - 1, min(PLACES, len(molecule))).astype(int)]
-    places = np.stack(np.unravel_index(chosen, pair.hr.shape), axis=1)
+    chosen = molecule[np.linspace(0, len(molecule) - 1, min(CENTRES_PER_PAIR, len(molecule))).astype(int)]
+    centres = np.stack(np.unravel_index(chosen, pair.hr.shape), axis=1)
     density = torch.from_numpy(np.stack([pair.lr, pair.hr, trusted]))
-    return Held(density.to(device), places, pair.resolution)
+    return PooledPair(density.to(device), centres, pair.resolution)
 
 
 class Pool:
@@ -45,8 +46,8 @@ class Pool:
     def __init__(self, folder: Path, kind: str, device: str = "cpu") -> None:
         self.folder, self.kind, self.device = folder, kind, device
         self.seen: dict[Path, float] = {}
-        self.shards: dict[Path, list[Held]] = {}
-        self.retired: list[list[Held]] = []
+        self.shards: dict[Path, list[PooledPair]] = {}
+        self.retired: list[list[PooledPair]] = []
         # a CUDA stream of its own, so that copying does not wait for a training step to finish
         self.stream = torch.cuda.Stream(device) if device.startswith("cuda") else None
 
@@ -66,28 +67,28 @@ class Pool:
                 print(f"{path} cannot be read, and is left out: {error}", flush=True)
                 continue
             with torch.cuda.stream(self.stream):
-                held = [hold(p, self.device) for p in pairs]
+                held = [to_device(p, self.device) for p in pairs]
             if self.stream:
                 self.stream.synchronize()
             self.shards[path] = held
         return sum(len(s) for s in self.shards.values())
 
-    def draw(self, rng: np.random.Generator) -> Held:
+    def draw(self, rng: np.random.Generator) -> PooledPair:
         """Return a random pair: every shard is equally likely, and so is every pair in it."""
         shards = list(self.shards.values())
         shard = shards[rng.integers(len(shards))]
         return shard[rng.integers(len(shard))]
 
 
-def cut_tile(rng: np.random.Generator, pair: Held, size: int) -> torch.Tensor:
+def cut_tile(rng: np.random.Generator, pair: PooledPair, size: int) -> torch.Tensor:
     """Return LR, HR and trust of one randomly placed and rotated tile, (3, size, size, size) float16.
 
     Most tiles are centred near the molecule; the rest may lie anywhere, so that the network learns solvent too. Beyond the
     pair's box, a tile is zero and not trusted.
     """
     shape = np.array(pair.density.shape[1:])
-    if len(pair.places) and rng.random() < 0.85:
-        centre = pair.places[rng.integers(len(pair.places))] + rng.integers(-size // 4, size // 4 + 1, 3)
+    if len(pair.centres) and rng.random() < 0.85:
+        centre = pair.centres[rng.integers(len(pair.centres))] + rng.integers(-size // 4, size // 4 + 1, 3)
     else:
         centre = rng.integers(0, shape)
     start = np.clip(centre - size // 2, np.minimum(0, shape - size), np.maximum(0, shape - size))

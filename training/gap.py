@@ -21,7 +21,7 @@ import torch
 from superem.nets.store import DEFAULT, load
 
 from .command import POOL, as_command
-from .data import cut_tile, hold
+from .data import cut_tile, to_device
 from .losses import content, shell_disagreement
 from .metrics.tables import table
 from .pairs import read_split, stream
@@ -39,7 +39,7 @@ def losses(networks: dict[str, Network], pairs: list[Pair], rng: np.random.Gener
     """
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in networks}
     for pair in pairs:
-        lr, hr, trusted = cut_tile(rng, hold(pair), SIZE).float()[:, None, None]
+        lr, hr, trusted = cut_tile(rng, to_device(pair), SIZE).float()[:, None, None]
         resolution = torch.tensor([pair.resolution])
         if shell_disagreement(lr, hr, trusted, resolution) == 0:
             continue

@@ -14,14 +14,14 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 #: Root mean square of a step divided by the learning rate: about Adam's, so that one learning rate serves both (Liu et al.
 #: 2025, arXiv:2502.16982).
-LENGTH = 0.2
+STEP_RMS = 0.2
 #: Kernels with fewer input or output channels than this, as in the first and last layers, are left to Adam.
-FEWEST = 16
+MIN_CHANNELS = 16
 
 
 def hidden(parameter: torch.nn.Parameter) -> bool:
     """Return whether a parameter is a kernel (out, in, d, h, w) between hidden channels, wider than one voxel."""
-    return parameter.ndim == 5 and min(parameter.shape[:2]) >= FEWEST and parameter[0, 0].numel() > 1
+    return parameter.ndim == 5 and min(parameter.shape[:2]) >= MIN_CHANNELS and parameter[0, 0].numel() > 1
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
@@ -57,7 +57,7 @@ class Muon(torch.optim.Optimizer):
             momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
             momentum.lerp_(parameter.grad, 1 - MOMENTUM)
             ahead = parameter.grad.lerp(momentum, MOMENTUM).flatten(1)
-            length = LENGTH * max(ahead.shape) ** 0.5  # an orthogonal matrix has an RMS of 1 / sqrt(larger side)
+            length = STEP_RMS * max(ahead.shape) ** 0.5  # an orthogonal matrix has an RMS of 1 / sqrt(larger side)
             parameter.sub_(orthogonal(ahead).view_as(parameter), alpha=kernels["lr"] * length)
         for group in self._adam.param_groups:
             group["lr"] = others["lr"]

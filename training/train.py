@@ -43,9 +43,9 @@ REFRESH = 1.0
 #: Shards read before the first step; the others are read during training.
 FIRST_SHARDS = 40
 #: Settings that may differ between the sessions of a run.
-SITTING = ("hours", "pool", "start_from", "threads", "device", "steps", "report")
-#: Those of them that are kept from the last session unless they are given again.
-KEPT = ("hours", "pool")
+PER_SESSION = ("hours", "pool", "start_from", "threads", "device", "steps", "report")
+#: Those of them that are remembered from the last session unless they are given again.
+REMEMBERED = ("hours", "pool")
 
 
 def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, dict | None]:
@@ -59,8 +59,8 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, dict 
     parser.add_argument("--options", type=json.loads, default={}, help="JSON, passed to the architecture")
     parser.add_argument("--objective", choices=("fsc", "content"), default="fsc")
     parser.add_argument("--fsc-weight", type=float, default=0.1)
-    parser.add_argument("--adversarial", type=float, default=0.0, help="weight of the discriminator's word; 1e-3 in the paper")
-    parser.add_argument("--hours", type=float, default=2.0, help="whole length of the run, all sittings together")
+    parser.add_argument("--adversarial", type=float, default=0.0, help="weight of the adversarial term; 1e-3 in the paper")
+    parser.add_argument("--hours", type=float, default=2.0, help="length of the whole run, over all sessions")
     parser.add_argument("--optimiser", choices=sorted(OPTIMISERS), default="adam")
     parser.add_argument("--rate", type=float, default=4e-4)
     parser.add_argument("--warm-up", type=int, default=300, help="steps")
@@ -78,14 +78,14 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, dict 
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="for convolutions")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="stop after this many steps of this sitting")
+    parser.add_argument("--steps", type=int, help="stop after this many steps of this session")
     parser.add_argument("--report", type=int, default=50, help="steps between printed lines")
     options = parser.parse_args(arguments)
     saved = Path("runs") / options.name / "state.pt"
     if not saved.exists():
         return options, None
     state = torch.load(saved, weights_only=True, map_location="cpu")
-    parser.set_defaults(**{name: value for name, value in state["config"].items() if name not in SITTING or name in KEPT})
+    parser.set_defaults(**{k: v for k, v in state["config"].items() if k not in PER_SESSION or k in REMEMBERED})
     return parser.parse_args(arguments), state
 
 
@@ -97,7 +97,7 @@ class Run:
         self.folder = Path("runs") / options.name
         torch.manual_seed(options.seed)
         if state:
-            self.compare(state["config"])
+            self.check_settings(state["config"])
         try:
             self.network = nets.build(options.architecture, **options.options).to(options.device)
         except (ValueError, AssertionError, RuntimeError) as error:  # bad options, or a missing device
@@ -106,7 +106,7 @@ class Run:
         self.before = {"steps": 0, "seconds": 0.0}  # of the run that this one was started from
         self.voxels: int | None = 0  # seen, with those of that run; None if an older state did not count them
         if options.start_from and not state:
-            self.begin_from(options.start_from)
+            self.load_weights(options.start_from)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = OPTIMISERS[options.optimiser](self.network.parameters(), options.rate)
         self.critic = Critic(options) if options.adversarial else None
@@ -120,13 +120,13 @@ class Run:
             parts |= {"critic": self.critic.network, "critic_optimiser": self.critic.optimiser}
         return parts
 
-    def compare(self, before: dict) -> None:
+    def check_settings(self, before: dict) -> None:
         """Report settings that differ from the run's last session, and refuse those that would make it another run."""
         before = {"optimiser": "adam"} | before  # states from before there was a choice
         changed = [f"--{name.replace('_', '-')} {value} (was {before[name]})" for name, value in self.config().items()
-                   if name not in SITTING and name in before and value != before[name]]
+                   if name not in PER_SESSION and name in before and value != before[name]]
         if any(option.startswith(("--architecture ", "--options ", "--adversarial ", "--optimiser ")) for option in changed):
-            raise SystemExit(f"{self.folder} holds another run: {', '.join(changed)}. Give what it was begun with, or another"
+            raise SystemExit(f"{self.folder} holds another run: {', '.join(changed)}. Use the earlier settings, or another"
                              " --name.")
         if changed:
             print(f"{self.folder} goes on with other settings: {', '.join(changed)}", flush=True)
@@ -136,7 +136,7 @@ class Run:
         """Return the run's settings as stored in state.pt."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self.options).items()}
 
-    def begin_from(self, source: str) -> None:
+    def load_weights(self, source: str) -> None:
         """Load the weights of a bundled model, of a weights file, or the averaged weights of a run's state.pt.
 
         From a state.pt, the counts of steps, seconds and voxels continue. The network may be deeper than the source: additional
@@ -254,7 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
     for pool, _ in pools:
         if pool.refresh(FIRST_SHARDS) == 0:
             raise SystemExit(f"No {pool.kind} pairs in {options.pool}: run python -m training.pool first.")
-    with ending() as stop:
+    with stop_event() as stop:
         threading.Thread(target=keep_fresh, args=([p for p, _ in pools], stop), daemon=True).start()
         train(run, pools, rng, stop)
         run.save()
@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextmanager
-def ending() -> Iterator[threading.Event]:
+def stop_event() -> Iterator[threading.Event]:
     """Yield an event that Ctrl-C and SIGTERM set instead of ending the process; it is set on exit too."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}

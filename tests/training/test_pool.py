@@ -24,20 +24,20 @@ def test_a_shard_that_cannot_be_read_holds_up_no_other(filled_pool, capsys):
     whole = (filled_pool / "simulated-00000.npz").read_bytes()
     (filled_pool / "simulated-00001.npz").write_bytes(whole[: len(whole) // 2])
     (filled_pool / "simulated-00002.npz").write_bytes(whole)
-    held = data.Pool(filled_pool, "simulated")
-    assert held.refresh() == held.refresh() == 6
+    pairs = data.Pool(filled_pool, "simulated")
+    assert pairs.refresh() == pairs.refresh() == 6
     assert capsys.readouterr().out.count("simulated-00001.npz cannot be read") == 1
     pool.write_shard(filled_pool / "simulated-00001.npz", pool.read_shard(filled_pool / "simulated-00000.npz"))
-    assert held.refresh() == 9
+    assert pairs.refresh() == 9
 
 
 def test_tiles_larger_than_a_pair_are_padded(filled_pool):
     """Tiles always have their full size, and mostly hold the molecule."""
-    held = data.Pool(filled_pool, "simulated")
-    assert held.refresh() == 3
+    pairs = data.Pool(filled_pool, "simulated")
+    assert pairs.refresh() == 3
     rng = np.random.default_rng(0)
     for size in (24, 72):
-        lr, hr, trusted, resolution = data.batch(rng, [(held, 1.0)], 4, size)
+        lr, hr, trusted, resolution = data.batch(rng, [(pairs, 1.0)], 4, size)
         assert lr.shape == hr.shape == trusted.shape == (4, 1, size, size, size)
         assert resolution.shape == (4,) and 2.5 < resolution.min()
         assert (hr.amax(dim=(1, 2, 3, 4)) > 0.5).sum() >= 2
@@ -47,10 +47,10 @@ def test_most_tiles_hold_the_molecule_however_little_of_a_box_it_fills():
     """Some tiles do not, so that the network learns solvent too."""
     hr = np.zeros((80, 80, 80), np.float16)
     hr[6:12, 66:72, 36:42] = 1
-    pair = data.hold(simulate.Pair(hr, hr, None, 3.0))
+    pair = data.to_device(simulate.Pair(hr, hr, None, 3.0))
     rng = np.random.default_rng(0)
-    held = np.mean([bool(data.cut_tile(rng, pair, 16)[1].any()) for _ in range(300)])
-    assert 0.78 < held < 0.94
+    share = np.mean([bool(data.cut_tile(rng, pair, 16)[1].any()) for _ in range(300)])
+    assert 0.78 < share < 0.94
 
 
 def test_turns_are_the_24_proper_rotations():

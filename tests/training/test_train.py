@@ -79,24 +79,24 @@ def settings(filled_pool):
 
 
 @pytest.fixture
-def sit(settings, monkeypatch, capsys):
+def train_in(settings, monkeypatch, capsys):
     """Return a function that runs the trainer in a folder, with further options, and returns what it prints."""
-    def sit(folder, *extra, given=settings):
+    def train_in(folder, *extra, given=settings):
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
         main([*given, *extra])
         return capsys.readouterr().out
 
-    return sit
+    return train_in
 
 
-def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool, settings, sit):
+def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool, settings, train_in):
     """A run learns to halve the density; a second session resumes it; the result can be exported and loaded."""
     shard = filled_pool / "simulated-00000.npz"
     pool.write_shard(shard, [replace(pair, hr=pair.lr / 2) for pair in pool.read_shard(shard)])
     often = ("--report", "20", "--rate", "1e-3", "--warm-up", "10", "--clip", "1")
-    first = sit(tmp_path, "--steps", "40", "--hours", "0.5", *often)
-    second = sit(tmp_path, "--steps", "20", *often, "--batch", "1")
+    first = train_in(tmp_path, "--steps", "40", "--hours", "0.5", *often)
+    second = train_in(tmp_path, "--steps", "20", *often, "--batch", "1")
     reported = [line for line in (first + second).splitlines() if line.startswith("step")]
     losses = [float(line.split("content ")[1].split()[0]) for line in reported]
     assert len(losses) == 3 and "step 60" in second
@@ -113,20 +113,20 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool, settings, sit):
     assert after.card == again and (again.summary, again.name, again.tile) == ("New words.", "tiny", 32)
     assert all(torch.equal(value, before[name]) for name, value in after.network.state_dict().items())
     elsewhere = tmp_path / "elsewhere"
-    third = sit(elsewhere, "--steps", "2", "--report", "1", "--start-from", str(out))
+    third = train_in(elsewhere, "--steps", "2", "--report", "1", "--start-from", str(out))
     assert float(third.split("content ")[1].split()[0]) < 1.5 * losses[0]
     out.unlink()  # not needed to resume, and the card still names it
     short = [*settings[:6], "--steps", "1", "--report", "1", "--rate", "1e-5"]
-    fourth = sit(elsewhere, given=short)
+    fourth = train_in(elsewhere, given=short)
     assert fourth.startswith("runs/tiny goes on with other settings: --rate 1e-05 (was 0.0004)\n")
     card = export(elsewhere / "runs/tiny", out, name="tiny", tile=32, margin=4)
     assert (card.training["steps"], card.training["batch"], card.training["tile_edge"]) == (3, 2, 24)
     assert card.training["start_from"] == str(out) and f"begun from {out}" in trained(card.training)
     for option, value, was in (("adversarial", "0.001", "0.0"), ("optimiser", "muon", "adam")):
         with pytest.raises(SystemExit) as refused:
-            sit(elsewhere, f"--{option}", value, given=short)
+            train_in(elsewhere, f"--{option}", value, given=short)
         assert str(refused.value) == (f"runs/tiny holds another run: --{option} {value} (was {was})."
-                                      " Give what it was begun with, or another --name.")
+                                      " Use the earlier settings, or another --name.")
 
 
 @pytest.fixture
@@ -155,9 +155,9 @@ def test_a_gradient_that_overflows_does_no_harm(run, monkeypatch):
         assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
-def test_the_papers_objective_trains_both_networks(tmp_path, sit):
+def test_the_papers_objective_trains_both_networks(tmp_path, train_in):
     """Content and adversarial losses are reported, and the discriminator is saved with the generator."""
-    printed = sit(tmp_path, "--objective", "content", "--adversarial", "1e-3", "--steps", "2", "--report", "1")
+    printed = train_in(tmp_path, "--objective", "content", "--adversarial", "1e-3", "--steps", "2", "--report", "1")
     assert printed.count("adversarial") == printed.count("critic") == 2
     state = torch.load(tmp_path / "runs" / "tiny" / "state.pt", weights_only=True)
     assert state["critic"]["judge.weight"].abs().sum() > 0
@@ -170,7 +170,7 @@ def test_an_empty_pool_is_said_so(tmp_path, monkeypatch):
         main(["--name", "tiny", "--pool", str(tmp_path)])
 
 
-def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, settings, sit):
+def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, settings, train_in):
     """SIGTERM ends the session after its current step and saves everything; a new run can start from its averaged weights."""
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "training.train", *settings, "--report", "1"]
@@ -184,16 +184,16 @@ def test_a_run_that_is_stopped_keeps_what_it_learned(tmp_path, settings, sit):
     assert state["step"] >= 3 and state["voxels"] == state["step"] * 2 * 24**3
     del state["voxels"]  # as in older states
     torch.save(state, saved)
-    sit(tmp_path / "fork", "--steps", "1", "--start-from", str(saved))
+    train_in(tmp_path / "fork", "--steps", "1", "--start-from", str(saved))
     card = export(tmp_path / "fork" / "runs" / "tiny", tmp_path / "tiny.safetensors", name="tiny", tile=32, margin=4)
     assert card.training["steps"] == state["step"] + 1 and card.training["device"] == "1 CPU thread"
     assert "voxels" not in card.training
 
 
-def test_a_sitting_leaves_signals_as_they_were(tmp_path, sit):
+def test_a_session_leaves_signals_as_they_were(tmp_path, train_in):
     """It also leaves no thread that reads shards."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    sit(tmp_path, "--steps", "1")
+    train_in(tmp_path, "--steps", "1")
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     readers = [thread for thread in threading.enumerate() if "keep_fresh" in thread.name]
     for thread in readers:
@@ -201,10 +201,10 @@ def test_a_sitting_leaves_signals_as_they_were(tmp_path, sit):
     assert not any(thread.is_alive() for thread in readers)
 
 
-def test_a_network_is_deepened_in_steps(tmp_path, sit):
+def test_a_network_is_deepened_in_steps(tmp_path, train_in):
     """The paper's generator can start from a run with fewer blocks and gives the same output; one with fewer is refused."""
     def paper(name, *extra, **options):
-        return sit(tmp_path, "--architecture", "generator", "--objective", "content", "--name", name, "--options",
+        return train_in(tmp_path, "--architecture", "generator", "--objective", "content", "--name", name, "--options",
                    json.dumps(options), *extra)
 
     paper("shallow", "--steps", "3", blocks=1, channels=4)
