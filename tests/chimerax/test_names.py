@@ -141,3 +141,13 @@ def test_pair_of_maps_that_were_renamed(session, volume, result):
     volume.name, result.name = "one", "two"
     add_map(session, name="three")
     assert newest_pair(session) == (volume, result)
+
+
+@pytest.mark.parametrize(("step", "subregion", "words"), [
+    (1, "all", []), ((1, 1, 1), "all", []), ((2, 2, 2), "all", ["step 2"]), ((1, 1, 2), "all", ["step 1,1,2"]),
+    (1, ((1, 2, 3), (9, 8, 7)), ["subregion 1,2,3,9,8,7"]), (3, "shown", ["subregion shown", "step 3"])])
+def test_a_part_is_named_as_it_was_asked_for(session, step, subregion, words):
+    """Also if only one axis has a step."""
+    from chimerax.superem.names import part_words
+
+    assert part_words(step, subregion) == words
