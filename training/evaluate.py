@@ -33,7 +33,7 @@ from superem.core.resample import resample
 from . import pairs
 from .baselines import ReleasedGenerator, guinier_b, sharpen
 from .command import EVALUATION, MEASURING, as_command
-from .metrics import Atoms, Reference, measured, read_atoms
+from .metrics import Atoms, Reference, evaluate_map_cached, read_atoms
 from .metrics.cache import Cache, digest, source
 from .metrics.controls import controls
 from .metrics.mtriage import WORKER, CctbxError, mtriage
@@ -51,7 +51,7 @@ from .metrics.tables import (
 from .predictions import predictors
 
 DEFAULT_CCTBX = Path(".venv-evaluate/bin/python")
-_bench: Bench  # set in each worker process of `--jobs`
+_evaluator: Evaluator  # set in each worker process of `--jobs`
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def read_cases(data: Path, split: str | None = "validation", ids: list[str] | No
 
 
 @dataclass(frozen=True)
-class Findings:
+class MapResults:
     """Results for one map: figures, cctbx's figures and controls, each by method label; and notes for the reader."""
 
     figures: dict[str, dict]
@@ -97,7 +97,7 @@ class Findings:
     notes: list[str]
 
 
-class Bench:
+class Evaluator:
     """The methods that the options name; measures maps with all of them."""
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -107,10 +107,10 @@ class Bench:
                                taken=BASELINES)
         self.released = ReleasedGenerator(options.emgan, options.emgan_stride) if options.emgan else None
 
-    def measure(self, case: Case) -> Findings:
+    def measure(self, case: Case) -> MapResults:
         """Measure one map with every method."""
         started = time.monotonic()
-        reference = Reference.kept(case.atoms, case.density, case.resolution, self.cache)
+        reference = Reference.cached(case.atoms, case.density, case.resolution, self.cache)
         maps = {INPUT: case.density, SHARPENED: sharpen(case.density, case.resolution)}
         if self.released:
             volume = reference.atoms.volume
@@ -119,10 +119,10 @@ class Bench:
             maps[RELEASED] = replace(case.density, array=array)
         ours = {label: partial(method, finest=case.finest) for label, method in self.ours.items()}
         maps |= {label: method(case.density) for label, method in ours.items()}
-        before = measured(case.density, reference, self.cache)
+        before = evaluate_map_cached(case.density, reference, self.cache)
         figures = {}
         for label, density in maps.items():
-            found = measured(density, reference, self.cache, before)
+            found = evaluate_map_cached(density, reference, self.cache, before)
             figures[label] = {key: figure for key, figure in found.items() if key != "cubes"}
         figures[SHARPENED]["b_factor"] = guinier_b(case.density, case.resolution)
         judged = {label: controls(case.density, maps[label], reference, case.resolution, method)
@@ -131,29 +131,29 @@ class Bench:
             self.options.cctbx, maps, reference.atoms, case.resolution, self.cache, self.options.cctbx_qscore)
         seconds = time.monotonic() - started
         say(f"{case.name}: {len(reference.atoms)} atoms, {len(reference.starts)} cubes, {seconds:.0f} s")
-        return Findings(figures, cctbx, judged, notes)
+        return MapResults(figures, cctbx, judged, notes)
 
 
 def run(options: argparse.Namespace) -> dict:
     """Evaluate the maps and methods that the options name; return what `--json` writes."""
     cases = read_cases(options.data, options.split, options.ids)
-    bench = Bench(options)
-    findings = dict(zip((case.name for case in cases), measure_all(cases, bench), strict=True))
-    notes = list(dict.fromkeys(note for found in findings.values() for note in found.notes))
+    evaluator = Evaluator(options)
+    found = dict(zip((case.name for case in cases), measure_all(cases, evaluator), strict=True))
+    notes = list(dict.fromkeys(note for result in found.values() for note in result.notes))
     for note in notes:
         say(note)
-    results = {name: found.figures for name, found in findings.items()}
+    results = {name: result.figures for name, result in found.items()}
     if not notes:  # means over only some of the maps would not be comparable
-        results = {name: {label: figures | found.cctbx.get(label, {}) for label, figures in found.figures.items()}
-                   for name, found in findings.items()}
+        results = {name: {label: figures | result.cctbx.get(label, {}) for label, figures in result.figures.items()}
+                   for name, result in found.items()}
     return {"resolution": {case.name: case.resolution for case in cases}, "maps": results,
-            "controls": {name: found.controls for name, found in findings.items() if found.controls},
+            "controls": {name: result.controls for name, result in found.items() if result.controls},
             "groups": {case.name: case.group for case in cases},
-            "notes": notes, "models": {label: predictor.identity for label, predictor in bench.ours.items()},
-            "tiling": options.tiling, "rotations": options.rotations, "command": command(options, list(bench.ours))}
+            "notes": notes, "models": {label: predictor.identity for label, predictor in evaluator.ours.items()},
+            "tiling": options.tiling, "rotations": options.rotations, "command": command(options, list(evaluator.ours))}
 
 
-def measure_all(cases: list[Case], bench: Bench) -> Iterator[Findings]:
+def measure_all(cases: list[Case], evaluator: Evaluator) -> Iterator[MapResults]:
     """Measure maps in their order, `--jobs` at a time, each in a process of its own.
 
     Raises
@@ -161,12 +161,12 @@ def measure_all(cases: list[Case], bench: Bench) -> Iterator[Findings]:
     SystemExit
         If one of these processes is killed.
     """
-    jobs = min(bench.options.jobs, len(cases))
+    jobs = min(evaluator.options.jobs, len(cases))
     if jobs <= 1:
-        yield from map(bench.measure, cases)
+        yield from map(evaluator.measure, cases)
         return
     try:
-        with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (bench.options,)) as pool:
+        with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (evaluator.options,)) as pool:
             yield from pool.map(_measure, cases)
     except BrokenProcessPool:
         raise SystemExit("A process was ended from outside, perhaps for lack of memory: try fewer --jobs.") from None
@@ -174,15 +174,15 @@ def measure_all(cases: list[Case], bench: Bench) -> Iterator[Findings]:
 
 def _start(options: argparse.Namespace) -> None:
     """Initialise a worker process."""
-    global _bench
+    global _evaluator
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it immediately and silently
     torch.set_num_threads(options.threads)
-    _bench = Bench(options)
+    _evaluator = Evaluator(options)
 
 
-def _measure(case: Case) -> Findings:
+def _measure(case: Case) -> MapResults:
     """Measure a map in a worker process."""
-    return _bench.measure(case)
+    return _evaluator.measure(case)
 
 
 def command(options: argparse.Namespace, labels: list[str]) -> str:

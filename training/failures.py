@@ -87,7 +87,7 @@ def results(cases: list[Case], predictor: Predictor, cache: Cache) -> dict[str, 
     """Predict every case; return the results by name."""
     found = {}
     for case in cases:
-        reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
+        reference = Reference.cached(case.atoms, case.density, case.resolution, cache)
         after = predictor(case.density, finest=case.finest)
         levels = matched_level(after, reference), matched_level(case.density, reference)
         found[case.name] = Result(case, reference, after, *levels)
@@ -177,14 +177,14 @@ def solvent_row(found: dict[str, Result], outcome: dict, label: str, predictor: 
     name, share, share_input = worst_control(outcome, label, "solvent")
     result = found[name]
     maps = ControlMaps.make(result.case.density, result.reference, result.case.resolution)
-    after = predictor(maps.unmasked, finest=result.case.finest)
+    after = predictor(maps.noisy_solvent, finest=result.case.finest)
     level = matched_level(after, result.reference, INNER)
-    z = maps.unmasked.shape[0] // 2
-    clean = np.pad(result.case.density.array, (maps.unmasked.shape[0] - result.case.density.shape[0]) // 2)
+    z = maps.noisy_solvent.shape[0] // 2
+    clean = np.pad(result.case.density.array, (maps.noisy_solvent.shape[0] - result.case.density.shape[0]) // 2)
     caption = fill("failures.md", {"name": name, **shares(share, share_input)}, "solvent")
     return Row(caption, [
         Panel(f"{name}: input", result.units(clean[z]), result.level_units(result.level_input)),
-        Panel("input and noise", result.units(maps.unmasked.array[z]), result.level_units(result.level_input)),
+        Panel("input and noise", result.units(maps.noisy_solvent.array[z]), result.level_units(result.level_input)),
         Panel("its result", result.units(after.array[z]), result.level_units(level))], top=0.6)
 
 

@@ -89,7 +89,7 @@ def read_samples(
 
     found = []
     for case in cases + (read_cases(data, ids=also) if also else []):
-        reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
+        reference = Reference.cached(case.atoms, case.density, case.resolution, cache)
         resolution = case.resolution if reported else None
         predicted, drawn = (partial(p, resolution=resolution, finest=case.finest) for p in predictors)
         result = predicted(case.density)

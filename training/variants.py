@@ -27,7 +27,7 @@ from superem.nets.store import DEFAULT, Model, load
 
 from .command import MEASURING, as_command
 from .evaluate import Case, read_cases
-from .metrics import Reference, measured
+from .metrics import Reference, evaluate_map_cached
 from .metrics.cache import Cache
 from .metrics.grid import spatial_frequency
 from .metrics.qscore import scores
@@ -79,7 +79,7 @@ def _sample(case: Case, model: Model, normalisation: Callable[[np.ndarray], Scal
         return normalisation(array).apply(predictor(replace(case.density, array=array), finest=case.finest).array)
 
     array = case.density.array
-    reference = Reference.kept(case.atoms, case.density, case.resolution, cache)
+    reference = Reference.cached(case.atoms, case.density, case.resolution, cache)
     lr, raw, sr = normalisation(array).apply(array), predicted(array, blur=[], follow=0), predicted(array)
     return Sample(case, reference, predicted, lr, raw, sr)
 
@@ -152,8 +152,8 @@ def variants() -> dict[str, Method]:
 
 def figures(x: Sample, array: np.ndarray, cache: Cache) -> list[float]:
     """Return gains over the input, as in `FIGURES`."""
-    before = measured(x.case.density, x.reference, cache)
-    after = measured(replace(x.case.density, array=array.astype(np.float32)), x.reference, cache, before)
+    before = evaluate_map_cached(x.case.density, x.reference, cache)
+    after = evaluate_map_cached(replace(x.case.density, array=array.astype(np.float32)), x.reference, cache, before)
     return [sign * (after[key] - before[key]) for key, _, sign in FIGURES]
 
 

@@ -10,7 +10,7 @@ from superem.core.resample import resample
 from superem.nets import store
 
 from superem import nets
-from training.metrics import Atoms, Reference, evaluate_map, measured
+from training.metrics import Atoms, Reference, evaluate_map, evaluate_map_cached
 from training.metrics.cache import Cache, source
 from training.predictions import Predictor, predictors
 
@@ -107,7 +107,7 @@ def test_labels_tell_models_apart(tmp_path, model):
     assert found.model.card.tile == 64 and found.blur == BLUR
 
 
-def test_a_kept_reference_is_the_one_prepared(tmp_path, density):
+def test_a_cached_reference_is_the_one_prepared(tmp_path, density):
     """All arrays and measurements are equal, also if some of the model's atoms lie outside of the box."""
     xyz = np.random.default_rng(2).uniform(-8, 28, (120, 3)) + density.origin
     n = np.ones(120)
@@ -115,17 +115,17 @@ def test_a_kept_reference_is_the_one_prepared(tmp_path, density):
     fresh = Reference.prepare(atoms, density, 4.0)
     cache = Cache(tmp_path)
     for _ in range(2):
-        kept = Reference.kept(atoms, density, 4.0, cache)
+        cached = Reference.cached(atoms, density, 4.0, cache)
         for f in fields(Reference):
             if f.name not in ("atoms", "hr"):
-                assert np.array_equal(getattr(kept, f.name), getattr(fresh, f.name)), f.name
-        assert np.array_equal(kept.hr.array, fresh.hr.array) and kept.hr.origin == fresh.hr.origin
-        assert len(kept.atoms) == len(fresh.atoms) < 120
-        assert kept.atoms.volume == fresh.atoms.volume
-        before = measured(density, kept, cache)
+                assert np.array_equal(getattr(cached, f.name), getattr(fresh, f.name)), f.name
+        assert np.array_equal(cached.hr.array, fresh.hr.array) and cached.hr.origin == fresh.hr.origin
+        assert len(cached.atoms) == len(fresh.atoms) < 120
+        assert cached.atoms.volume == fresh.atoms.volume
+        before = evaluate_map_cached(density, cached, cache)
         assert before == evaluate_map(density, fresh)
-        assert measured(kept.hr, kept, cache, before) == evaluate_map(fresh.hr, fresh, before)
-    assert not np.array_equal(Reference.kept(atoms, density, 5.0, cache).expected, fresh.expected)
+        assert evaluate_map_cached(cached.hr, cached, cache, before) == evaluate_map(fresh.hr, fresh, before)
+    assert not np.array_equal(Reference.cached(atoms, density, 5.0, cache).expected, fresh.expected)
 
 
 def test_what_is_written_in_part_is_not_kept(tmp_path, monkeypatch):

@@ -201,25 +201,25 @@ class ControlMaps:
     Attributes
     ----------
     noise : noise alone, as strong as the stated resolution implies.
-    strong : noise alone, as strong as all density that the model does not explain.
+    unexplained_noise : noise alone, as strong as all density that the model does not explain.
     phases : the map with random phases.
-    emptied, region : the map without a domain, and the voxels where it was.
-    unmasked, solvent : the map with noise in its solvent, in a wider box, and the voxels that are solvent.
+    without_domain, domain_voxels : the map without a domain, and the voxels where it was.
+    noisy_solvent, solvent_voxels : the map with noise in its solvent, in a wider box, and the voxels that are solvent.
     """
 
     noise: DensityMap
-    strong: DensityMap
+    unexplained_noise: DensityMap
     phases: DensityMap
-    emptied: DensityMap
-    region: np.ndarray
-    unmasked: DensityMap
-    solvent: np.ndarray
+    without_domain: DensityMap
+    domain_voxels: np.ndarray
+    noisy_solvent: DensityMap
+    solvent_voxels: np.ndarray
 
     @classmethod
     def make(cls, density: DensityMap, reference: Reference, resolution: float, seed: int = 0) -> ControlMaps:
         """Make them from the map that `reference` was prepared for; the same `seed` gives the same maps."""
         rng = np.random.default_rng(seed)
-        strong, phases = shaped_noise(density, reference, rng), randomised_phases(density, rng)
-        emptied, region = without_domain(density, reference.atoms, end_domain(reference.atoms), rng)
+        unexplained, phases = shaped_noise(density, reference, rng), randomised_phases(density, rng)
+        emptied, domain_voxels = without_domain(density, reference.atoms, end_domain(reference.atoms), rng)
         noise = shaped_noise(density, reference, rng, resolution)
-        return cls(noise, strong, phases, emptied, region, *noisy_solvent(density, reference, noise))
+        return cls(noise, unexplained, phases, emptied, domain_voxels, *noisy_solvent(density, reference, noise))

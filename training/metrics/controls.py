@@ -97,7 +97,7 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
     """
     level, level_input = matched_level(enhanced, reference), matched_level(density, reference)
     maps = ControlMaps.make(density, reference, resolution, seed)
-    unmasked = enhance(maps.unmasked)
+    noisy = enhance(maps.noisy_solvent)
     if reference.atoms.ligand.any():
         host, ligand, after = density, reference.atoms.select(reference.atoms.ligand), enhanced
     else:
@@ -112,12 +112,12 @@ def controls(density: DensityMap, enhanced: DensityMap, reference: Reference, re
         "level": float(robust(density.array).apply(np.array([level]))[0]),
         "noise": share_above(enhance(maps.noise).array, level),
         "noise_input": share_above(maps.noise.array, level_input),
-        "solvent": share_above(unmasked.array[maps.solvent], matched_level(unmasked, reference, INNER)),
-        "solvent_input": share_above(maps.unmasked.array[maps.solvent], level_input),
-        "noise_unexplained": share_above(enhance(maps.strong).array, level),
-        "noise_unexplained_input": share_above(maps.strong.array, level_input),
+        "solvent": share_above(noisy.array[maps.solvent_voxels], matched_level(noisy, reference, INNER)),
+        "solvent_input": share_above(maps.noisy_solvent.array[maps.solvent_voxels], level_input),
+        "noise_unexplained": share_above(enhance(maps.unexplained_noise).array, level),
+        "noise_unexplained_input": share_above(maps.unexplained_noise.array, level_input),
         "phases": share_above(enhance(maps.phases).array, level),
         "phases_input": share_above(maps.phases.array, level_input),
-        "deleted": returned(enhanced, enhance(maps.emptied), level, maps.region),
+        "deleted": returned(enhanced, enhance(maps.without_domain), level, maps.domain_voxels),
         "ligand": float(np.divide(kept, had)),
     }

@@ -87,7 +87,7 @@ class Reference:
         )
 
     @classmethod
-    def kept(cls, atoms: Atoms, like: DensityMap, resolution: float, cache: Cache) -> Reference:
+    def cached(cls, atoms: Atoms, like: DensityMap, resolution: float, cache: Cache) -> Reference:
         """As `prepare`, but taken from the cache if it is there."""
         key = digest(SOURCE, *atoms.arrays().values(), like.shape, like.origin, like.step, resolution)
 
@@ -146,7 +146,7 @@ def evaluate_map(density: DensityMap, reference: Reference, before: dict | None 
     return result
 
 
-def measured(density: DensityMap, reference: Reference, cache: Cache, before: dict | None = None) -> dict:
+def evaluate_map_cached(density: DensityMap, reference: Reference, cache: Cache, before: dict | None = None) -> dict:
     """As `evaluate_map`, but taken from the cache if it is there."""
     key = digest(SOURCE, density.array, reference.hr.array, reference.expected, *reference.atoms.arrays().values(),
                  before["cubes"] if before else None)
