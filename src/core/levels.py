@@ -5,7 +5,9 @@ Counting is fast, but for thin density it overestimates the volume inside the su
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +15,9 @@ import numpy as np
 PARTS = 4  # sampling points along each edge of a cell that the surface cuts
 TRIALS = 8  # largest number of levels to try
 LEAST = 1e-6  # fraction of the wanted volume that stands for an empty surface, since zero has no logarithm
+AGREEMENT = 0.02  # largest relative difference of two volumes that are called the same
+PLATEAU = 0.01  # least share of the voxels that make a plateau
+SAMPLE = 100_000  # voxels among which a plateau is looked for
 
 
 def enclosed_volume(array: np.ndarray, level: float, step: Sequence[float]) -> float:
@@ -63,30 +68,70 @@ def level_for_surface(
     Voxel counts, corrected by the ratio of the two volumes, give first levels. Once these bracket the target, the level
     is interpolated linearly in the logarithm of the volume. This takes a few surfaces, where bisection takes twenty.
 
+    Many maps have a plateau: voxels of exactly the same density, such as zero outside a mask. A surface encloses all of
+    it or nothing of it. If the target lies in between, the plateau is left out, unless all of it is within `AGREEMENT`
+    of the target: what lies above it is the map's density.
+
     Parameters
     ----------
     array, volume, step
         As for `level_for_volume`.
     measure
-        Function that returns the volume in Å³ inside the surface at a level.
+        Function that returns the volume in Å³ inside the surface at a level, including voxels of exactly this density.
     start
         First level to try.
     tolerance
         Relative error of the volume; if no level comes this close in `TRIALS` trials, the best one is returned.
     """
-    level = level_for_volume(array, volume, step) if start is None else start
-    tried: list[tuple[float, float]] = []
-    best = (np.inf, level, 0.0)  # error, level, volume
-    for _ in range(TRIALS):
-        found = measure(level)
-        best = min(best, (abs(found - volume), level, found))
-        if best[0] <= tolerance * volume:
+    measure, plateau = cache(measure), _plateau(array)
+    on_plateau = start is not None and plateau is not None and start <= plateau
+    level = level_for_volume(array, volume, step) if start is None or on_plateau else start
+    tried: dict[float, float] = {}  # volumes by level
+    while len(tried) < TRIALS and level not in tried:
+        if plateau is not None and level <= plateau:
+            above = _above(array, plateau)
+            if measure(above) < volume <= (1 + tolerance) * measure(plateau):
+                level = plateau if agree(measure(plateau), volume) else above
+                return level, measure(level)
+            if volume <= measure(above):
+                level = above
+            elif tried:
+                tried[plateau] = measure(plateau)  # nearer than those tried, which all lie above it
+            plateau = None
+        tried[level] = measure(level)
+        if abs(tried[level] - volume) <= tolerance * volume:
             break
-        found = max(found, LEAST * volume)
-        tried = sorted([*tried, (np.log(found / volume), level)])
-        logarithms, levels = zip(*tried, strict=True)
+        logarithms, levels = zip(*sorted((np.log(max(v / volume, LEAST)), at) for at, v in tried.items()), strict=True)
         if logarithms[0] < 0 < logarithms[-1]:
             level = float(np.interp(0, logarithms, levels))
         else:
+            found = max(tried[level], LEAST * volume)
             level = level_for_volume(array, enclosed_volume(array, level, step) * volume / found, step)
-    return best[1:]
+    return min(tried.items(), key=lambda item: (abs(item[1] - volume), item[0]))
+
+
+def agree(one: float, other: float) -> bool:
+    """Return whether two volumes are the same within `AGREEMENT`."""
+    return abs(one - other) <= AGREEMENT * max(one, other)
+
+
+def enclosing(one: float, other: float, about: str = "") -> str:
+    """Return words that say what two contours enclose, in Å³; one volume is named if they agree, both if not."""
+    if agree(one, other):
+        return f"both enclose {about}{one:,.0f} Å³"
+    return f"they enclose {about}{one:,.0f} and {other:,.0f} Å³"
+
+
+def _plateau(array: np.ndarray) -> float | None:
+    """Return the density that most voxels share exactly, from an even sample; None if few share one, or none lie above it."""
+    every = math.ceil((array.size / SAMPLE) ** (1 / 3))
+    densities, counts = np.unique(array[::every, ::every, ::every], return_counts=True)
+    most = counts.argmax()
+    if counts[most] < PLATEAU * counts.sum() or most == len(densities) - 1:
+        return None
+    return float(densities[most])
+
+
+def _above(array: np.ndarray, level: float) -> float:
+    """Return a level just above another, by a millionth of the way to the maximum or, if that is more, to the next number."""
+    return float(max(np.nextafter(np.float32(level), np.float32(np.inf)), np.float32(level + 1e-6 * (array.max() - level))))

@@ -7,7 +7,7 @@ same changes are made directly, because a command at every step would fill the l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from chimerax.core.commands import run
 from chimerax.geometry import translation
 
 from ..core.density import DensityMap, crop
-from ..core.levels import enclosed_volume, level_for_volume
+from ..core.levels import agree, enclosed_volume, level_for_surface, level_for_volume
 from ..expected_q import painter_of
 from ..names import FILE_SUFFIXES, file_name
 from ..volumes import contoured_volume, density_of, level_enclosing
@@ -152,21 +152,25 @@ class Pair:
         before, after = map(contoured_volume, self._densities(), levels)
         return (before, after) if before else None
 
-    def enclose(self, volume: float) -> None:
-        """Contour both maps so that each encloses `volume` Å³.
+    def enclose(self, volume: float) -> tuple[float, float]:
+        """Contour both maps so that each encloses `volume` Å³; return the volumes that they do enclose.
 
         ChimeraX's own encloseVolume counts only what is shown, which may be a part of one map and the whole of the
         other.
         """
-        levels = [level_enclosing(density, volume, _level(v), NEAR)[0]
-                  for v, density in zip(self.maps, self._densities(), strict=True)]
-        self._run("; ".join(f"volume #{v.id_string} level {level:.6g}{' change surface' if v.image_shown else ''}"
+        densities = self._densities()
+        levels, found = _levels_together(
+            volume, lambda i, wanted: level_enclosing(densities[i], wanted, _level(self.maps[i]), NEAR))
+        self._run("; ".join(f"volume #{v.id_string} level {level:.9g}{' change surface' if v.image_shown else ''}"
                             for v, level in zip(self.maps, levels, strict=True)))
+        return found
 
-    def preview_enclose(self, volume: float, now: tuple[float, float]) -> None:
-        """Contour both maps, which enclose `now` Å³, to enclose about `volume` Å³ each, quickly and without a command."""
-        for each, enclosed in zip(self.maps, now, strict=True):
-            each.set_parameters(surface_levels=[_quick_level(each, volume, enclosed)])
+    def preview_enclose(self, volume: float, now: tuple[float, float]) -> tuple[float, float]:
+        """Do about the same for maps that enclose `now` Å³, quickly and without a command."""
+        levels, found = _levels_together(volume, lambda i, wanted: _quick_level(self.maps[i], wanted, now[i]))
+        for each, level in zip(self.maps, levels, strict=True):
+            each.set_parameters(surface_levels=[level])
+        return found
 
     def _densities(self) -> tuple[DensityMap, DensityMap]:
         """Return the density of both maps; `before` is cropped to the box of `after`, which may cover a part of it only."""
@@ -265,13 +269,36 @@ def _every(volume: Any, most: int) -> int:
     return math.ceil((math.prod(volume.data.size) / most) ** (1 / 3))
 
 
-def _quick_level(volume: Any, wanted: float, now: float) -> float:
-    """Return the level at which a map that encloses `now` Å³ would enclose about `wanted` Å³, from an even sample of voxels."""
+def _levels_together(
+    volume: float, search: Callable[[int, float], tuple[float, float]],
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return a level of each map that encloses `volume` Å³, and the volumes that these do enclose.
+
+    If no level of one map encloses `volume`, the other map follows it. `search` returns level and volume found for a map
+    (0 or 1) and the volume wanted.
+    """
+    found = [search(i, volume) for i in (0, 1)]
+    for i, other in ((0, 1), (1, 0)):
+        reached = found[i][1]
+        if reached and not agree(reached, volume):
+            volume = reached
+            found[other] = search(other, volume)
+    (level, enclosed), (other_level, other_enclosed) = found
+    return (level, other_level), (enclosed, other_enclosed)
+
+
+def _quick_level(volume: Any, wanted: float, now: float) -> tuple[float, float]:
+    """Return a level at which a map that encloses `now` Å³ would enclose about `wanted` Å³, and the volume that it would enclose.
+
+    Both come from an even sample of voxels.
+    """
     every = _every(volume, SAMPLE)
     sample = volume.full_matrix()[::every, ::every, ::every]
     step = np.multiply(volume.data.step, every)
     counted = enclosed_volume(sample, _level(volume), step)
-    return level_for_volume(sample, wanted * counted / now if now else wanted, step)
+    ratio = now / counted if now and counted else 1.0  # of the volume inside the surface to the counted one
+    return level_for_surface(sample, wanted, step, lambda level: ratio * enclosed_volume(sample, level, step),
+                             level_for_volume(sample, wanted / ratio, step), NEAR)
 
 
 def save_name(volume: Any) -> str:

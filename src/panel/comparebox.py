@@ -10,6 +10,7 @@ from chimerax.ui.widgets import ModelMenuButton
 from Qt.QtCore import Qt, QTimer
 from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider
 
+from ..core.levels import enclosing
 from ..names import short_label
 from .compare import Apart, Pair, save_command, save_name, volume_at
 
@@ -183,14 +184,12 @@ class CompareBox(QGroupBox):
     def _preview_level(self) -> None:
         pair = self.pair
         if pair is not None and (volume := self._volume_now(pair)) is not None:
-            pair.preview_enclose(volume, self._enclosed)
-            self._left_at(pair, volume, "about ")
+            self._left_at(pair, pair.preview_enclose(volume, self._enclosed), "about ")
 
     def _enclose(self) -> None:
         pair = self.pair
         if pair is not None and (volume := self._volume_now(pair)) is not None:
-            pair.enclose(volume)
-            self._left_at(pair, volume)
+            self._left_at(pair, pair.enclose(volume))
 
     def _volume_now(self, pair: Pair) -> float | None:
         """Return the volume, in Å³, that the level slider stands for; None if the maps have no contours.
@@ -206,11 +205,12 @@ class CompareBox(QGroupBox):
             self._middle = now[0] / volume_at(self._place / STEPS, 1.0)
         return volume_at(self.level.value() / STEPS, self._middle)
 
-    def _left_at(self, pair: Pair, volume: float, about: str = "") -> None:
+    def _left_at(self, pair: Pair, enclosed: tuple[float, float], about: str = "") -> None:
+        """Keep where the levels were left, and say what they enclose."""
         self._levels = pair.levels
-        self._enclosed = (volume, volume)
+        self._enclosed = enclosed
         self._place = self.level.value()
-        self._volume.setText(f"Both levels set to enclose {about}{volume:,.0f} Å³.")
+        self._volume.setText(f"Levels set: {enclosing(*enclosed, about)}.")
 
     def _save(self) -> None:
         name = save_name(self.after.value)

@@ -183,6 +183,34 @@ def test_dragging_a_map_whose_level_is_above_its_maximum(pair):
     assert contoured(pair) == pytest.approx(now[0], rel=0.3)
 
 
+@pytest.mark.parametrize("masked", ["before", "after"])
+def test_a_masked_map_limits_the_volume_of_both(pair, masked):
+    """Dragged or let go, no map is shown as a box: both enclose all density inside the mask, and that is what is returned."""
+    volume = getattr(pair, masked)
+    volume.data.array[volume.data.array < 0.25] = 0
+    volume.data.values_changed()
+    now = pair.enclosed_volumes()
+    box = np.prod(np.multiply(np.subtract(volume.data.size, 1), volume.data.step))
+    wanted = 0.8 * box
+    for reached in (pair.preview_enclose(wanted, now), pair.enclose(wanted)):
+        assert max(contoured(pair)) < 0.5 * box, "most of the plateau is enclosed"
+        assert contoured(pair) == pytest.approx(reached, rel=0.3)
+        assert reached[0] == pytest.approx(reached[1], rel=0.02)
+    assert contoured(pair) == pytest.approx(reached, rel=1e-4)
+    assert 0 < getattr(pair, masked).surfaces[0].level < 1e-5
+    assert pair.enclose(now[0]) == pytest.approx([now[0]] * 2, rel=0.005)
+
+
+def test_a_level_is_not_rounded_onto_a_plateau(pair):
+    """Values around 1000, all the same outside a mask."""
+    volume = pair.before
+    volume.data.array[...] = np.where(volume.data.array < 0.25, 1000, 1000 + volume.data.array)
+    volume.data.values_changed()
+    volume.set_parameters(surface_levels=[1000.5])
+    reached = pair.enclose(20 * pair.enclosed_volumes()[0])
+    assert contoured(pair) == pytest.approx(reached, rel=1e-4) and 1000 < volume.surfaces[0].level < 1000.01
+
+
 def test_level_of_a_map_that_is_shown_in_part(pair):
     """A box that shows only part of a map does not reduce its volume."""
     from chimerax.superem.volumes import contoured_volume, density_of

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
-from superem.core.levels import enclosed_volume, level_for_surface, level_for_volume, surface_volume
+from superem.core.levels import agree, enclosed_volume, enclosing, level_for_surface, level_for_volume, surface_volume
 
 
 @given(seed=st.integers(0, 99), count=st.integers(1, 210), step=st.tuples(*[st.floats(0.5, 3)] * 3))
@@ -57,3 +57,41 @@ def test_no_volume_is_above_the_maximum():
     array = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
     level, found = level_for_surface(array, 0, (1, 1, 1), surface_of(array, (1, 1, 1)))
     assert level > 26 and found == 0
+
+
+@pytest.fixture(params=[0, 1000])
+def padded(request):
+    """Smooth noise in the middle of a larger box, which elsewhere has one density exactly."""
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=(24, 20, 22)), 1.2)
+    return (np.pad(noise / noise.std(), 10) + request.param).astype(np.float32), request.param
+
+
+@pytest.mark.parametrize("start", [None, 0, -1])
+@pytest.mark.parametrize("height", [1, 0.2, 0.03, -0.03, -0.2, -1])
+def test_levels_on_both_sides_of_a_plateau(padded, height, start):
+    array, plateau = padded
+    wanted = surface_volume(array, plateau + height, (1, 1, 1))
+    start = None if start is None else plateau + start
+    level, found = level_for_surface(array, wanted, (1, 1, 1), surface_of(array, (1, 1, 1)), start)
+    assert found == surface_volume(array, level, (1, 1, 1)) == pytest.approx(wanted, rel=2e-3)
+
+
+@pytest.mark.parametrize("start", [None, 0, 0.5])
+def test_a_plateau_is_enclosed_as_a_whole_or_not_at_all(padded, start):
+    """It is left out, unless that is nearly the volume wanted; the volume found is that of the level."""
+    array, plateau = padded
+    measure, step = surface_of(array, (1, 1, 1)), (1, 1, 1)
+    start = None if start is None else plateau + start
+    without, whole = measure(plateau + 1e-4), measure(plateau)
+    assert whole > 3 * without, "not enough of a plateau to tell"
+    for wanted in (1.1 * without, 2 * without, 0.9 * whole):
+        level, found = level_for_surface(array, wanted, step, measure, start)
+        assert level > plateau and found == measure(level) == pytest.approx(without, rel=1e-3)
+    for wanted in (0.99 * whole, whole):
+        assert level_for_surface(array, wanted, step, measure, start) == (plateau, whole)
+
+
+def test_words_name_one_volume_or_both():
+    assert agree(1000, 1019) and not agree(1000, 1030) and not agree(1030, 1000)
+    assert enclosing(1000, 1001, "about ") == "both enclose about 1,000 Å³"
+    assert enclosing(1000, 970299) == "they enclose 1,000 and 970,299 Å³"
