@@ -85,6 +85,27 @@ def test_cpu_only_build_on_windows(machine, monkeypatch):
     assert f'--target "{folder}" --reinstall --no-deps --torch-backend auto "{devices.TORCH}"' in str(caught.value)
 
 
+def test_a_driver_is_found_by_its_files(monkeypatch, tmp_path):
+    """On Linux by the kernel's or by its program, on Windows by its library."""
+    there = Path("/proc/driver/nvidia/version").exists()
+    for program, found in (("/usr/bin/nvidia-smi", True), (None, there)):
+        monkeypatch.setattr(devices.shutil, "which", lambda _name, program=program: program)
+        assert devices.has_nvidia_driver() is found
+    monkeypatch.setattr(devices.sys, "platform", "win32")
+    monkeypatch.setenv("SystemRoot", str(tmp_path))
+    assert devices.has_nvidia_driver() is False
+    (tmp_path / "System32").mkdir()
+    (tmp_path / "System32" / "nvcuda.dll").touch()
+    assert devices.has_nvidia_driver() is True
+
+
+def test_the_cpu_stands_in_for_a_gpu_that_auto_chose_and_for_nothing_else(machine):
+    machine(gpus=1)
+    gpu, cpu = devices.available()
+    assert devices.instead_of(gpu, "auto") == cpu
+    assert devices.instead_of(gpu, "cuda") is None and devices.instead_of(cpu, "auto") is None
+
+
 def test_torch_that_is_missing(monkeypatch):
     real = builtins.__import__
 
