@@ -106,7 +106,7 @@ def verdict(outcome: dict, label: str) -> dict[str, str]:
     return found | {"bar_count": str(len(judged))}
 
 
-def losers(outcome: dict, label: str) -> list[str]:
+def worse_maps(outcome: dict, label: str) -> list[str]:
     """Return a line for every map on which the model is worse than its input in any figure."""
     maps, lines = outcome["maps"], []
     for n, name in enumerate(maps):
@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
     predictor = Predictor(model, Cache(options.cache), outcome["tiling"], outcome["rotations"])
     outcome = only(outcome, label_of(predictor, outcome), model.card.name)
     known = facts(outcome, model)
-    lines = losers(outcome, model.card.name)
+    lines = worse_maps(outcome, model.card.name)
     if options.failures:
         lines.append(options.failures.read_text().strip())
     place = os.path.relpath(options.picture, out.parent) if options.picture else ""

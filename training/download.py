@@ -71,14 +71,13 @@ def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path
                 return path
             else:  # a proxy's web page, or the entry was revised between two attempts
                 part.unlink()
-                reason = "what arrives is no whole .gz file"
+                reason = "what was received is not a complete .gz file"
         except urllib.error.HTTPError as error:
             if error.code in MISSING:
                 raise FetchError(f"The archive has no file {url}; the entry may have been superseded.") from None
             if error.code in REFUSED:
                 raise RefusedError(f"The archive refused {url} ({error.code}): the entry may have been superseded, or the archive"
-                                   " or a proxy on the way to it does not want so many requests; try again later, or name a"
-                                   " mirror with --archive.") from None
+                                   " or a proxy limits the number of requests; try again later, or name a mirror with --archive.") from None
             if error.code == 416:  # the partial file does not match the archive's file
                 part.unlink()
             reason = f"the archive answered {error.code}"

@@ -33,13 +33,13 @@ ARCHIVE = "https://files.wwpdb.org/pub"
 #: Margin of density kept around the model, Å.
 MARGIN = 8.0
 #: Distance from the model within which map and model are compared, Å.
-COMPARED = 3.0
+COMPARE_DISTANCE = 3.0
 #: Correlation below which the model is taken not to lie on the map.
-ASTRAY = 0.2
+MIN_CORRELATION = 0.2
 #: Number of successive refusals after which fetching stops.
 REFUSALS = 3
 #: Relative change in the number of atoms, against the structure trained on, above which a structure is reported.
-CHANGED = 0.2
+MAX_ATOM_CHANGE = 0.2
 MAP_COLUMNS = ("id", "emdb", "pdb", "resolution", "shape_zyx", "voxel", "group", "split", "cc_mask", "note")
 STRUCTURE_COLUMNS = ("set", "name", "chains", "atoms", "b_min", "b_max")
 Row = dict[str, str]
@@ -105,7 +105,7 @@ def fetch_structure(row: Row, out: Path, archive: str) -> Row:
     _write_gz(path, structure.make_pdb_string().encode())
     b = read_scatterers(path).b_factors
     wanted = int(row["atoms"])
-    if abs(len(b) / wanted - 1) > CHANGED:
+    if abs(len(b) / wanted - 1) > MAX_ATOM_CHANGE:
         print(f"{row['set']} {row['name']} has {len(b)} atoms; the one trained on had {wanted}.")
     counts = {"chains": str(len(structure[0])), "atoms": str(len(b))}
     return {**row, **counts, "b_min": f"{b.min():.1f}", "b_max": f"{b.max():.1f}"}
@@ -123,11 +123,11 @@ def fetch_map(row: Row, out: Path, archive: str) -> Row:
         density = crop(read_mrc(whole), atoms.coordinates, float(row["zone"] or 0), row["clip"] == "yes")
     except MapError as error:
         raise FetchError(f"{row['id']}: {error}") from None
-    near = np.isfinite(distance_to_atoms(density, atoms.coordinates, COMPARED))
+    near = np.isfinite(distance_to_atoms(density, atoms.coordinates, COMPARE_DISTANCE))
     sigma = float(row["resolution"]) * SIGMA_PER_RESOLUTION
     model = gaussian_density(atoms.coordinates, atoms.weights, density.shape, sigma, density.origin, density.step)
     correlation = pearson(density.array[near], model[near])
-    if correlation < ASTRAY:
+    if correlation < MIN_CORRELATION:
         raise FetchError(f"{row['id']}: {row['pdb']} does not lie on {row['emdb']} (correlation {correlation:.2f}).")
     write_mrc(folder / "map.mrc.gz", density, [f"{row['emdb']} cropped round {row['pdb']} {row['chains']}".strip()])
     shape = "x".join(str(n) for n in density.shape)
@@ -246,9 +246,9 @@ def main(arguments: list[str] | None = None) -> None:
                                 lambda row: fetch_map(row, out, archive))  # fmt: skip
     except UnreachableError as error:
         raise SystemExit(f"{error} What is done is kept: run the command again to go on.") from None
-    print(f"The whole entries in {out / 'downloads'} are no longer needed.")
+    print(f"The downloaded files in {out / 'downloads'} are no longer needed.")
     if failed:
-        raise SystemExit(f"{failed} of the entries could not be had; the lines above say why.")
+        raise SystemExit(f"{failed} of the entries could not be fetched; the lines above say why.")
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from .simulate import Pair, target_density
 from .structures import Scatterers, read_scatterers
 
 #: Marked `train` but left out: the mouse homologue of the ASC filament is the protein of a validation map.
-LEAKS = {"2n1f_A": "same protein family as validation map QR_3j63_A"}
+HOMOLOGUES = {"2n1f_A": "same protein family as validation map QR_3j63_A"}
 #: Marked `train` but left out: the model does not describe the map well enough to be a target.
-POOR = {
+POOR_MODELS = {
     "QR_1oed": "tubular-crystal model of 2005, correlation 0.28",
     "EMMIVox_24095": "correlation 0.24",
     "EMD-5168": "one subunit of a helix modelled, 6.6 Å",
@@ -95,7 +95,7 @@ def read_map(path: Path) -> DensityMap:
     """
     density = read_mrc(path)
     if not np.allclose(density.rotation, np.eye(3)):
-        raise SystemExit(f"{path} lies on a turned grid: resample it onto one whose axes are x, y and z.")
+        raise SystemExit(f"{path} has a rotated grid: resample it onto one whose axes are parallel to x, y and z.")
     return density
 
 
@@ -108,7 +108,7 @@ def read_split(folder: str | Path, split: str) -> dict[str, RealMap]:
         If there is none, or a protein of the train split is in the validation split too.
     """
     rows = listed(folder)
-    fit = [r for r in rows if r["split"] == split and (split != "train" or r["id"] not in (*LEAKS, *POOR))]
+    fit = [r for r in rows if r["split"] == split and (split != "train" or r["id"] not in (*HOMOLOGUES, *POOR_MODELS))]
     if not fit:
         raise SystemExit(f"{Path(folder) / 'pairs.csv'} has no map in the split {split}.")
     both = {r["group"] for r in fit} & {r["group"] for r in rows if r["split"] == "validation"}

@@ -149,7 +149,7 @@ def test_maps_that_got_worse_are_named(evaluated, tmp_path):
     for key in ("cc_mask", "cc_box", "cube_mean", "q"):
         outcome["maps"]["QR_3los_A"]["small"][key] = 0.999
     outcome["maps"]["QR_3los_A"]["small"]["fsc05"] = 2.0
-    lines = card.losers(outcome, "small")
+    lines = card.worse_maps(outcome, "small")
     assert len(lines) == 1
     assert "6spe_r" in lines[0]
     assert f"Q-score {outcome['maps']['6spe_r']['input']['q']:.3f} → {outcome['maps']['6spe_r']['small']['q']:.3f}" in lines[0]

@@ -190,7 +190,7 @@ def test_an_entry_that_is_gone_is_one_sentence_and_the_rest_goes_on(archive, lis
     """A missing file is requested only once, and the other entries are fetched."""
     url, asked, _, _ = archive
     lists(["PDownB,9xyz,9XYZ,A,10", "PDownB,1tst,1TST,A,160"])
-    with pytest.raises(SystemExit, match="1 of the entries could not be had"):
+    with pytest.raises(SystemExit, match="1 of the entries could not be fetched"):
         fetch.main(["--out", str(tmp_path / "data"), "--archive", url, "--structures"])
     said = capsys.readouterr().out
     assert "The archive has no file" in said and "9xyz.cif.gz; the entry may have been superseded." in said
@@ -205,12 +205,12 @@ def test_a_refusal_is_not_taken_for_a_missing_entry(archive, lists, tmp_path, ca
     files |= {f"/pdb/data/structures/divided/mmCIF/xy/{n}xyz.cif.gz": 403 for n in range(1, 6)}
     command = ["--out", str(tmp_path / "data"), "--archive", url, "--structures"]
     lists([*rows[:2], "PDownB,1tst,1TST,A,160", *rows[2:4]])
-    with pytest.raises(SystemExit, match="4 of the entries could not be had"):
+    with pytest.raises(SystemExit, match="4 of the entries could not be fetched"):
         fetch.main(command)
     said = capsys.readouterr().out
     assert said.count("The archive refused") == 4 and "1xyz.cif.gz (403)" in said and "has no file" not in said
     assert len(asked) == 5
-    with pytest.raises(SystemExit, match="4 of the entries could not be had"):  # although one entry is already there
+    with pytest.raises(SystemExit, match="4 of the entries could not be fetched"):  # although one entry is already there
         fetch.main(command)
     lists(rows)
     with pytest.raises(SystemExit, match=r"refused .*3xyz.cif.gz \(403\).*run the command again to go on"):
@@ -237,7 +237,7 @@ def test_what_is_damaged_does_not_stay(archive, lists, tmp_path, monkeypatch, wh
     command = ["--out", str(tmp_path / "data"), "--archive", url, "--maps"]
     for damaged in (whole[: len(whole) // 2], b"<html>Log in first.</html>", whole[:500] + b"?" + whole[501:]):
         files[address] = damaged
-        with pytest.raises(SystemExit, match="no whole .gz file.*run the command again"):
+        with pytest.raises(SystemExit, match="not a complete .gz file.*run the command again"):
             fetch.main(command)
         assert not list((tmp_path / "data/downloads").glob(f"*{what}*"))
     files[address] = whole
@@ -294,7 +294,7 @@ def test_a_model_that_lies_elsewhere_is_refused(archive, lists, tmp_path, capsys
 def test_the_lists_name_every_entry_and_what_the_trainer_leaves_out():
     """The committed lists are well formed, have no duplicates, and mark as unused exactly what the trainer does not use."""
     rows = fetch._listed("maps.csv")
-    assert {r["id"] for r in rows if r["used"] == "no"} == set(pairs.LEAKS) | set(pairs.POOR)
+    assert {r["id"] for r in rows if r["used"] == "no"} == set(pairs.HOMOLOGUES) | set(pairs.POOR_MODELS)
     for r in rows:
         assert r["split"] in ("train", "validation")
         assert re.fullmatch(r"EMD-\d{4,5}", r["emdb"]) or r["fetch"] == "no"

@@ -42,8 +42,8 @@ def test_what_is_wrong_with_train_maps_is_said(tmp_path, text, said):
 
 
 def test_a_protein_that_is_left_out_of_training_is_no_leak(tmp_path):
-    """A map of `pairs.LEAKS` may share its protein with a validation map, since it is not trained on."""
-    left_out = next(iter(pairs.LEAKS))
+    """A map of `pairs.HOMOLOGUES` may share its protein with a validation map, since it is not trained on."""
+    left_out = next(iter(pairs.HOMOLOGUES))
     folder = listing(tmp_path, f"{HEAD}{left_out},4,A,train\nc,3.5,C,train\nb,3.5,A,validation\n")
     with pytest.raises(SystemExit, match="c/map.mrc.gz is missing"):  # so the list was accepted
         pairs.read_split(folder, "train")
@@ -67,7 +67,7 @@ def test_a_map_on_a_turned_grid_is_refused(tmp_path):
         path = tmp_path / "map.mrc"
         write_mrc(path, DensityMap(np.zeros((4, 4, 4), np.float32), rotation=rotation))
         if refused:
-            with pytest.raises(SystemExit, match="map.mrc lies on a turned grid"):
+            with pytest.raises(SystemExit, match="map.mrc has a rotated grid"):
                 pairs.read_map(path)
         else:
             assert pairs.read_map(path).shape == (4, 4, 4)
