@@ -77,7 +77,8 @@ def download(url: str, path: Path, attempts: int = 4, wait: float = 2.0) -> Path
                 raise FetchError(f"The archive has no file {url}; the entry may have been superseded.") from None
             if error.code in REFUSED:
                 raise RefusedError(f"The archive refused {url} ({error.code}): the entry may have been superseded, or the archive"
-                                   " or a proxy limits the number of requests; try again later, or name a mirror with --archive.") from None
+                                   " or a proxy limits the number of requests; try again later, or name a mirror with"
+                                   " --archive.") from None
             if error.code == 416:  # the partial file does not match the archive's file
                 part.unlink()
             reason = f"the archive answered {error.code}"
