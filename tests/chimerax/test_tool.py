@@ -404,6 +404,26 @@ def test_levels_that_differ_are_brought_together_by_dragging(tool):
             assert contoured_volume(density_of(volume), volume.surfaces[0].level) == pytest.approx(said, rel=0.2)
 
 
+def test_volume_of_a_masked_map_is_told_as_it_is(tool):
+    """At the left end of the slider there is not enough density inside the mask: the panel says what both contours enclose."""
+    from chimerax.superem.volumes import contoured_volume, density_of
+
+    masked, smooth = add_map(tool.session, name="masked"), add_map(tool.session, name="smooth")
+    masked.data.array[masked.data.array < 0.3] = 0
+    masked.data.values_changed()
+    for volume in (masked, smooth):
+        volume.set_parameters(surface_levels=[0.4])
+    draw_frame(tool.session)
+    tool.compare.compare(masked, smooth)
+    assert wait(tool.session, tool.compare.level.isEnabled)
+    tool.compare.level.setValue(0)
+    assert wait(tool.session, lambda: tool.compare._volume.text().startswith("Levels set: both enclose ") and
+                "about" not in tool.compare._volume.text())
+    said = float(re.search("([0-9,]+) Å³", tool.compare._volume.text())[1].replace(",", ""))
+    for volume in (masked, smooth):
+        assert contoured_volume(density_of(volume), volume.surfaces[0].level) == pytest.approx(said, rel=0.02)
+
+
 @pytest.mark.parametrize("name", ["flip", "blend"])
 def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
     """Flipping and blending need both maps in one place, so they first undo side by side."""
