@@ -197,6 +197,9 @@ def test_auto_goes_on_with_the_cpu_where_a_gpu_has_no_memory_for_one_tile(make_m
 
 
 def test_a_gpu_by_name_without_memory_for_one_tile_is_an_error(make_model, monkeypatch):
-    monkeypatch.setattr(predict, "choose", lambda _: (devices.Device("cpu:0", "Some GPU, 2 GB"), "as asked"))
+    for module in ("predict", "estimate"):
+        monkeypatch.setattr(f"superem.core.{module}.choose", lambda _: (devices.Device("cpu:0", "Some GPU, 2 GB"), "as asked"))
     with pytest.raises(DeviceError, match="Some GPU, 2 GB, has too little free memory .* or use device cpu"):
         enhance(noise((60, 60, 60)), make_model(Recovers(9)), skip_empty=False, device="cuda")
+    with pytest.raises(DeviceError, match="Some GPU, 2 GB, has too little free memory .* or use device cpu"):
+        estimate(noise((60, 60, 60)), make_model(Recovers(9)), device="cuda")
