@@ -16,6 +16,7 @@ from chimerax.core.errors import UserError
 from . import volumes
 from .core.density import DensityMap, MapError, check, crop
 from .core.devices import DeviceError
+from .core.levels import enclosing
 from .expected_q import open_expected_q
 from .meter import Meter, status_text
 from .names import TELLING, label, part_words
@@ -145,13 +146,16 @@ def predict(part: DensityMap, seen: DensityMap, settings: Settings, progress: Me
 def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> Made:
     """Open the result at a matched contour level, and log what was done."""
     source, report, hide = request.volume, enhanced.report, request.hide_maps
+    shift = volumes.shift_since(source, density, request.step, request.subregion)
+    if shift is not None:
+        enhanced = _shifted(enhanced, shift)
     problem = model_id_problem(session, request.model_id)  # it may have arisen since the job was queued
     result = volumes.volume_of(session, enhanced.density, source, None if problem else request.model_id, request.words)
     lines = [
         f"{label(result)} of {label(source)}. {report.summary()}",
         *([problem] if problem else []),
         *report.notes,
-        *_contoured(session, result, source, density),
+        *_contoured(session, result, source, density, " with the voxel size before the run" if shift is None else ""),
         CAUTION,
     ]
     if enhanced.reliability:
@@ -162,9 +166,12 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
     if hide:
         source.display = False
     session.logger.info("\n".join(lines))
-    if report.doubt:
-        session.logger.warning(report.doubt)
-        lines.append(report.doubt)
+    changed = None if shift is not None else (
+        f"The voxel size or the axes of {label(source)} were changed while superem ran. "
+        f"{label(result)} was made with the earlier ones and does not fit the map any more: run superem again.")
+    for warning in filter(None, (report.doubt, changed)):
+        session.logger.warning(warning)
+        lines.append(warning)
     return Made(source, result, lines)
 
 
@@ -180,16 +187,25 @@ def model_id_problem(session: Any, model_id: tuple[int, ...] | None) -> str | No
     return None
 
 
-def _contoured(session: Any, result: Any, source: Any, density: DensityMap) -> list[str]:
-    """Match the contour levels of a result; return lines for the log. If that fails, the result keeps its initial level."""
+def _shifted(enhanced: Any, shift: Any) -> Any:
+    """Return a core `Enhanced` with the origins of its maps moved by `shift` (xyz, Å)."""
+    density, q = (each and replace(each, origin=tuple(shift + each.origin)) for each in (enhanced.density, enhanced.reliability))
+    return replace(enhanced, density=density, reliability=q)
+
+
+def _contoured(session: Any, result: Any, source: Any, density: DensityMap, condition: str) -> list[str]:
+    """Match the contour levels of a result; return lines for the log. If that fails, the result keeps its initial level.
+
+    `condition` says, after the volumes, under what condition the levels enclose them.
+    """
     try:
         levels = volumes.match_levels(result, source, density)
     except Exception as error:
         sentence = f"{label(result)} is not contoured at a level to match {label(source)}: {words_of(error)}"
         session.logger.report_exception(sentence)
         return [sentence]
-    return [f"Level {old:.4g} became {new:.4g}: " + (f"both enclose {volume:,.0f} Å³." if volume else
-            "each lies above all density of its map; lower them to see something.") for old, new, volume in levels]
+    return [f"Level {old:.4g} became {new:.4g}: " + (f"{enclosing(before, after)}{condition}." if before or after else
+            "each lies above all density of its map; lower them to see something.") for old, new, before, after in levels]
 
 
 def _colored(session: Any, reliability: DensityMap, result: Any) -> str:

@@ -13,6 +13,8 @@ from .names import bracketed, label, mark, part_words, result_name
 
 #: Å around a part of a map that the network sees too: a cut through density spoils its output far into the part.
 CONTEXT = 20.0
+#: Relative change of a voxel size, or rotation of an axis in radians, that does not count: more than `check_kind` lets pass.
+SAME_AXES = 3e-4
 #: Colours for a new map: it gets the one that differs more from its input's.
 COLORS = ((0.33, 0.60, 0.85, 1.0), (0.93, 0.69, 0.25, 1.0))
 
@@ -48,6 +50,14 @@ def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap
         rotation=np.array(data.rotation, float),
         name=name,
     )
+
+
+def shift_since(volume: Any, density: DensityMap, step: Any, subregion: Any) -> np.ndarray | None:
+    """Return how far (xyz, Å) a Volume's origin has moved since `density_of` read it; None if its voxel size or axes changed."""
+    ends = np.vstack([np.zeros(3), np.diag(density.shape[::-1])])  # of the grid's axes
+    moved = volume.matrix_indices_to_xyz_transform(step, subregion) * ends - density.positions(ends)
+    longest = max(np.multiply(density.step, density.shape[::-1]))
+    return moved[0] if np.allclose(moved, moved[0], rtol=0, atol=SAME_AXES * longest) else None
 
 
 def region_with_context(volume: Any, step: Any, subregion: Any) -> Any:
@@ -106,7 +116,7 @@ def new_volume(session: Any, density: DensityMap, place: Any, name: str, color: 
     return volume
 
 
-def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[float, float, float]]:
+def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[float, float, float, float]]:
     """Set the contour levels of `volume` to enclose the same volumes as those of `source`, and show it in the same style.
 
     The thresholds of an image are matched by the fraction of voxels above them.
@@ -120,7 +130,7 @@ def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[fl
 
     Returns
     -------
-    list of (level of source, level of volume, volume enclosed by the latter in Å³)
+    list of (level of source, level of volume, and the volumes in Å³ that they enclose: in `density`, and in `volume`)
     """
     new = density_of(volume)
     as_image = _style(source) == "image"
@@ -129,12 +139,13 @@ def match_levels(volume: Any, source: Any, density: DensityMap) -> list[tuple[fl
         pairs = [(level, _level_by_rank(density, new, level), weight) for level, weight in levels]
         volume.set_parameters(image_levels=[(new_level, weight) for _, new_level, weight in pairs])
         # The last threshold of an image gives full brightness; density begins to stand out at the one before it.
-        return [(old, level, contoured_volume(new, level)) for old, level, _ in pairs[-2:-1]]
+        return [(old, level, contoured_volume(density, old), contoured_volume(new, level)) for old, level, _ in pairs[-2:-1]]
     levels = [s.level for s in source.surfaces] or source.initial_surface_levels()[0]
-    matched = [(level, *level_enclosing(new, contoured_volume(density, level))) for level in levels]
-    volume.set_parameters(surface_levels=[level for _, level, _ in matched])
+    wanted = [contoured_volume(density, level) for level in levels]
+    found = [level_enclosing(new, each) for each in wanted]
+    volume.set_parameters(surface_levels=[level for level, _ in found])
     volume.set_display_style(_style(source))  # again: setting the levels makes new surfaces, which are not meshes
-    return matched
+    return [(old, level, before, after) for old, before, (level, after) in zip(levels, wanted, found, strict=True)]
 
 
 def contoured_volume(density: DensityMap, level: float) -> float:

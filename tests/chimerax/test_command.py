@@ -1,6 +1,7 @@
 """Tests of the installed command in a real ChimeraX: `run(session, "superem #1 ...")`."""
 
 import html
+import re
 
 import numpy as np
 import pytest
@@ -103,6 +104,27 @@ def test_level_above_all_density(run, session, volume, weights):
     volume.set_parameters(surface_levels=[99])
     run(f"superem #1 model {weights}")
     assert "above all density" in session.log.text("note") and "enclose" not in session.log.text("note")
+
+
+def test_volumes_that_differ(run, session, volume, weights, monkeypatch):
+    """If a result has too little density to enclose as much as the input, the log gives both volumes."""
+    from chimerax.superem import prediction
+
+    predict = prediction.predict
+
+    def masked(*arguments):
+        enhanced = predict(*arguments)
+        array = enhanced.density.array
+        array[array < 0.5] = 0
+        return enhanced
+
+    monkeypatch.setattr(prediction, "predict", masked)
+    volume.set_parameters(surface_levels=[0.3])
+    result = run(f"superem #1 model {weights}")
+    volumes = surface_volume(volume), surface_volume(result)
+    assert volumes[0] > 1.1 * volumes[1]
+    said = re.search("they enclose ([0-9,]+) and ([0-9,]+) Å³", session.log.text("note"))
+    assert [float(text.replace(",", "")) for text in said.groups()] == pytest.approx(volumes, rel=5e-3)
 
 
 @pytest.mark.parametrize("options", ["", "grid input", "subregion 3,2,1,24,26,30"])

@@ -24,7 +24,10 @@ def submit(queue, weights):
     """Return a function that submits a job for a map, with the identity network."""
     from chimerax.superem.prediction import Request, Settings
 
-    return lambda volume, **options: queue.submit(Request(volume, Settings(model=str(weights), device="cpu"), **options))
+    def submit(volume, reliability=False, **options):
+        return queue.submit(Request(volume, Settings(model=str(weights), device="cpu", reliability=reliability), **options))
+
+    return submit
 
 
 @pytest.fixture
@@ -241,6 +244,40 @@ def test_values_changed_meanwhile(session, volume, submit, gate):
     wait(session, lambda: job.state == "finished")
     assert job.result.full_matrix().max() < 2 * old
     assert "changed while superem ran" in session.log.text("warning")
+
+
+def test_origin_changed_meanwhile(run, session, volume, submit, gate):
+    """The result moves along with the map, and so does the map that colours it."""
+    options = {"subregion": ((4, 4, 4), (35, 30, 35)), "reliability": True}
+    job, unmoved = submit(volume, **options), submit(add_map(session), **options)
+    wait(session, lambda: running(job))
+    run("volume #1 originIndex 10,20,30")
+    gate.set()
+    wait(session, lambda: unmoved.state == "finished")
+    assert np.allclose(np.subtract(job.result.data.origin, unmoved.result.data.origin), (-12, -24, -36))
+    expected = next(m for m in session.models.list() if m.name == f"{job.result.name} expected Q")  # the first is that of `job`
+    assert np.allclose(expected.data.ijk_to_xyz((1, 1, 1)), job.result.data.origin)
+    assert not session.log.text("warning") and "both enclose" in "\n".join(job.lines)
+
+
+def test_voxel_size_changed_meanwhile(run, session, volume, submit, gate):
+    """The result has the earlier voxel size; a warning says so, and the log does not say that the maps now enclose the same."""
+    job = submit(volume)
+    wait(session, lambda: running(job))
+    run("volume #1 voxelSize 0.8")
+    gate.set()
+    wait(session, lambda: job.state == "finished")
+    warning = "The voxel size or the axes of blobs #1 were changed while superem ran."
+    assert warning in session.log.text("warning") and warning in job.lines[-1]
+    assert np.allclose(job.result.data.step, 1)
+    assert "Å³ with the voxel size before the run." in "\n".join(job.lines)
+
+
+def test_a_cell_that_is_hardly_skewed_is_not_one_that_changed(session, submit):
+    """Angles that pass as right ones do not look like axes that were changed during the run."""
+    job = submit(add_map(session, cell_angles=(90.009, 90, 89.991)))
+    wait(session, lambda: job.state == "finished")
+    assert not session.log.text("warning")
 
 
 def test_bad_input_fails_with_one_sentence(session, submit, queue):
