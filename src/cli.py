@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from . import provenance
 from .core import limits, predict, tiles
-from .core.density import DensityMap, MapError
+from .core.density import DensityMap, MapError, check
 from .core.devices import REQUESTS, DeviceError, choose, import_torch
 from .core.levels import level_for_surface, surface_volume
 from .core.memory import require_memory
@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK if _run(args) else FAILED
     except (MapError, DeviceError, store.WeightsError) as error:
         print(f"superem: {error}", file=sys.stderr)
+        return FAILED
+    except MemoryError:
+        print("superem: memory is short; work on a part of the map.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("superem: interrupted; no file is left half written", file=sys.stderr)
@@ -129,18 +132,19 @@ def _run(args: argparse.Namespace) -> bool:
     density = read_mrc(args.input, args.voxel_size)
     sha256 = provenance.file_sha256(args.input) if args.json else None  # now: the file may change or vanish during the run
     name = args.input.name
-    low, high = float(density.array.min()), float(density.array.max())
-    if args.level is not None and (args.level <= low or args.level >= high):
-        raise MapError(f"There is no contour at level {args.level:g}: the density of {name} lies between {low:g} and {high:g}.")
+    check(density)
     require_memory(density, args.grid)
     shape = density.shape if args.grid == "input" else grid_shape_origin(density)[0]
     require_space([path for path in (args.output, args.reliability) if path], 4 * math.prod(shape))
+    level = _contour_level(density, args.level)
+    volume = surface_volume(density.array, level, density.step)
     with _progress(name) as meter:
         enhanced = predict.enhance(
             density, model, tiling=args.tiling, device=args.device, batch_size=args.batch_size,
             skip_empty=not args.no_skip, rotations=args.rotations, grid=args.grid,
             resolution=args.resolution, reliability=args.reliability is not None, progress=meter)
     report, result = enhanced.report, enhanced.density
+    del density  # its memory may be needed for the rest, as may be that of the expected Q-scores once they are written
     labels = provenance.labels(report, name)
     write_map = partial(write_mrc, overwrite=args.overwrite)
     output = written(args.output, partial(write_map, density=result, labels=labels))
@@ -148,18 +152,20 @@ def _run(args: argparse.Namespace) -> bool:
     if enhanced.reliability:
         labels = [provenance.EXPECTED_Q_LABEL, *labels[1:]]
         reliability = written(args.reliability, partial(write_map, density=enhanced.reliability, labels=labels))
-    levels = _matched_levels(density, result, args.level)
+    del enhanced
+    output_level, output_volume = _matched_level(result, volume)
     if args.json:
         record = provenance.record(
             report, input=str(args.input), input_sha256=sha256, output=output and str(output),
             reliability=reliability and str(reliability),
-            voxel_size=result.step, origin=result.origin, shape_zyx=result.shape, levels=levels)
+            voxel_size=result.step, origin=result.origin, shape_zyx=result.shape,
+            levels={"input_level": level, "input_volume": volume, "output_level": output_level, "output_volume": output_volume})
         report_file = written(args.json, partial(write_json, content=record, overwrite=args.overwrite))
     print(report.summary(), *report.notes)
     if report.doubt:
         print(report.doubt, file=sys.stderr)
-    print(f"Level {levels['input_level']:.6g} of the input encloses {levels['input_volume']:,.0f} Å³; "
-          f"level {levels['output_level']:.6g} of the output encloses {levels['output_volume']:,.0f} Å³.")
+    matched = "" if output_level is None else f"; level {output_level:.6g} of the output encloses {output_volume:,.0f} Å³"
+    print(f"Level {level:.6g} of the input encloses {volume:,.0f} Å³{matched}.")
     if output:
         nz, ny, nx = result.shape
         print(f"Wrote {output}: {nx} x {ny} x {nz} voxels of {' x '.join(f'{s:.4g}' for s in result.step)} Å. "
@@ -184,11 +190,22 @@ def _progress(name: str) -> Iterator[Meter]:
         yield Meter(show)
 
 
-def _matched_levels(density: DensityMap, result: DensityMap, level: float | None) -> dict[str, float]:
-    """Return contour levels of input and output that enclose the same volume, and these volumes in Å³."""
-    if level is None:
-        level = float(np.quantile(density.array, 1 - SHOWN_AT_FIRST))
-    volume = surface_volume(density.array, level, density.step)
-    matched, found = level_for_surface(
-        result.array, volume, result.step, lambda trial: surface_volume(result.array, trial, result.step))
-    return {"input_level": level, "input_volume": volume, "output_level": matched, "output_volume": found}
+def _contour_level(density: DensityMap, asked: float | None) -> float:
+    """Return the contour level of the input: `asked`, or by default that at which ChimeraX opens a map."""
+    if asked is None:
+        return float(np.quantile(density.array, 1 - SHOWN_AT_FIRST))
+    low, high = float(density.array.min()), float(density.array.max())
+    if not low < asked < high:
+        raise MapError(
+            f"There is no contour at level {asked:g}: the density of {density.name} lies between {low:g} and {high:g}.")
+    return asked
+
+
+def _matched_level(result: DensityMap, volume: float) -> tuple[float, float] | tuple[None, None]:
+    """Return the contour level that encloses `volume` Å³ and the volume that it does enclose; None twice if memory is short."""
+    try:
+        return level_for_surface(
+            result.array, volume, result.step, lambda level: surface_volume(result.array, level, result.step))
+    except MemoryError:
+        print("superem: memory is too short to find the contour level of the output.", file=sys.stderr)
+        return None, None

@@ -40,6 +40,8 @@ def replaced(path: Path, overwrite: bool = True) -> Iterator[Path]:
                 part.unlink()
     except OSError as error:
         raise MapError(f"{path} cannot be written ({error.strerror or error}).") from error
+    except MemoryError as error:
+        raise MapError(f"{path} cannot be written (memory is short).") from error
 
 
 def _rename_to_new(part: Path, target: Path) -> None:

@@ -35,8 +35,9 @@ def main_memory(density: DensityMap, grid: str = "1A", network: int = 0) -> int:
     small, own = 4 * nz * ny * nx, 4 * density.array.size
     if has_step(density):
         own = 0  # the input itself serves as the 1 Å map
-    # The network's memory is not always returned to the system before the maps reach their peak, so both count.
-    return own * (2 if grid == "input" else 1) + AT_MOST * small + network
+    # On the input's grid, the result and the expected Q-scores come in addition, or the copy of the result that is sorted
+    # for its contour level. The network's memory is not always returned to the system before that, so it counts, too.
+    return own * (3 if grid == "input" else 1) + AT_MOST * small + network
 
 
 def require_memory(density: DensityMap, grid: str = "1A") -> None:

@@ -159,6 +159,16 @@ def _is_unsigned(header: np.recarray) -> bool:
     return int(stamp) == IMOD_STAMP and not int(flags) & 1
 
 
+class _NewFile(mrcfile.mrcfile.MrcFile):
+    """A new file, whose statistics are computed plane by plane: for the whole map at once, this takes as much memory again."""
+
+    def update_header_stats(self) -> None:
+        """Set minimum, maximum, mean and standard deviation of the density in the header."""
+        mean = np.mean([plane.mean(dtype=float) for plane in self.data])
+        self.header.dmin, self.header.dmax, self.header.dmean = self.data.min(), self.data.max(), mean
+        self.header.rms = np.sqrt(np.mean([np.square(plane - mean).mean(dtype=float) for plane in self.data]))
+
+
 def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = (), overwrite: bool = True) -> None:
     """Write a map as MRC2014, mode 2, atomically: the file is complete, or does not appear.
 
@@ -191,7 +201,7 @@ def write_mrc(path: str | Path, density: DensityMap, labels: Sequence[str] = (),
         start[:] = 0
     path = Path(path)
     with replaced(path, overwrite) as part:
-        with mrcfile.new(part, overwrite=True) as file:
+        with _NewFile(part, "w+") as file:
             file.set_data(density.array)
             file.set_volume()
             header = file.header

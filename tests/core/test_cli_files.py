@@ -145,6 +145,34 @@ def test_disk_that_fills_up_during_the_work(folder, call, weights, tmp_path_fact
     assert names(folder) == ["in.mrc", "q.mrc"] and names(temporary) == sorted(path.parent.name for path in kept)
 
 
+def no_memory(*_):
+    raise MemoryError
+
+
+def test_memory_that_is_short_after_the_work(folder, call, weights, monkeypatch):
+    """Without memory to match the levels, map and report are written; without memory to write, there is no traceback."""
+    arguments = ("in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--json", "run.json", "--level", "0.3")
+    with monkeypatch.context() as patch:
+        patch.setattr("superem.cli.level_for_surface", no_memory)
+        code, out, err = call(*arguments)
+    assert code == 0 and "memory is too short to find the contour level" in err
+    assert "Level 0.3 of the input encloses" in out and "of the output encloses" not in out
+    levels = json.loads((folder / "run.json").read_text())["levels"]
+    assert levels["input_level"] == 0.3 and levels["input_volume"] > 0
+    assert levels["output_level"] is levels["output_volume"] is None and read_mrc(folder / "out.mrc").step == (1, 1, 1)
+
+    monkeypatch.setattr("superem.core.mrc._NewFile.update_header_stats", no_memory)
+    code, _, err = call(*arguments, "--overwrite")
+    assert code == 1 and "out.mrc cannot be written (memory is short)" in err
+    assert json.loads((folder / "run.json").read_text())["output"] is None
+
+
+def test_memory_that_is_short_before_the_work(call, weights, monkeypatch):
+    monkeypatch.setattr("superem.cli.surface_volume", no_memory)
+    code, out, err = call("in.mrc", "out.mrc", "--model", weights, "--device", "cpu")
+    assert (code, out, err) == (1, "", "superem: memory is short; work on a part of the map.\n")
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_file_that_appears_during_the_work(folder, call, weights, monkeypatch, links):
     """Without --overwrite, it stays as it is; the result is kept beside it, on a file system without hard links, too."""

@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+import tracemalloc
 
 import mrcfile
 import numpy as np
@@ -210,6 +211,18 @@ def test_written_file(tmp_path, array, origin, step, start):
     back = read_mrc(path)
     assert np.array_equal(back.array, array)
     assert back.origin == pytest.approx(origin) and back.step == pytest.approx(step)
+
+
+def test_writing_takes_no_second_copy_of_the_map(tmp_path):
+    """After the work, memory may be short."""
+    array = np.random.default_rng(0).normal(size=(60, 100, 100)).astype(np.float32) + 5
+    tracemalloc.start()
+    write_mrc(tmp_path / "a.mrc", DensityMap(array))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.2 * array.nbytes
+    with mrcfile.open(tmp_path / "a.mrc") as file:
+        assert float(file.header.dmean) == pytest.approx(5, rel=1e-3) and float(file.header.rms) == pytest.approx(1, rel=1e-2)
 
 
 def test_a_file_named_gz_is_compressed_alike_every_time(tmp_path, array, monkeypatch):
