@@ -20,7 +20,7 @@ from .core.density import DensityMap, MapError, check
 from .core.devices import REQUESTS, DeviceError, choose, import_torch
 from .core.levels import level_for_surface, surface_volume
 from .core.memory import require_memory
-from .core.mrc import read_mrc, write_mrc
+from .core.mrc import read_labels, read_mrc, write_mrc
 from .core.resample import grid_shape_origin
 from .meter import Meter, status_text
 from .nets import store
@@ -130,6 +130,7 @@ def _run(args: argparse.Namespace) -> bool:
     choose(args.device)  # report a missing device before reading any file
     model = store.load(args.model)
     density = read_mrc(args.input, args.voxel_size)
+    _check_labels(args.input)
     sha256 = provenance.file_sha256(args.input) if args.json else None  # now: the file may change or vanish during the run
     name = args.input.name
     check(density)
@@ -188,6 +189,15 @@ def _progress(name: str) -> Iterator[Meter]:
             bar.set_description_str(status_text(name, done, total, seconds_left))
 
         yield Meter(show)
+
+
+def _check_labels(path: Path) -> None:
+    """Refuse a map of expected Q-scores; warn of a super-resolved map."""
+    labels = read_labels(path)
+    if provenance.EXPECTED_Q_LABEL in labels:
+        raise MapError(f"{path} holds the Q-score to expect, not density; give the original map.")
+    if provenance.ESTIMATE_LABEL in labels:
+        print(f"superem: {path} is itself a super-resolved map, and so an estimate; give the original map.", file=sys.stderr)
 
 
 def _contour_level(density: DensityMap, asked: float | None) -> float:

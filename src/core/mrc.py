@@ -82,6 +82,18 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
     return DensityMap(array, _origin(path, header, step, start), step, _rotation(path, header), path.name)
 
 
+def read_labels(path: str | Path) -> list[str]:
+    """Return the labels in the header of a map file that `read_mrc` can read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with mrcfile.open(path, permissive=True, header_only=True) as file:
+            return _labels(file.header)
+
+
+def _labels(header: np.recarray) -> list[str]:
+    return [label.decode("latin-1").rstrip("\0 ") for label in header.label]
+
+
 def _check_header(path: Path, header: np.recarray) -> None:
     """Raise MapError unless the header is that of a map of density on a rectangular grid."""
     if not header.map.item().startswith(b"MAP"):
@@ -139,8 +151,7 @@ def _origin(path: Path, header: np.recarray, step: Sequence[float], start: Seque
 
 def _rotation(path: Path, header: np.recarray) -> np.ndarray:
     """Return the rotation (3, 3) of the grid from the label that ChimeraX writes; the identity if there is none."""
-    for label in header.label:
-        text = label.decode("latin-1").rstrip("\0 ")
+    for text in _labels(header):
         if text.startswith(ROTATION_LABEL):
             try:
                 x, y, z, angle = (float(v) for v in text[len(ROTATION_LABEL):].split())

@@ -69,6 +69,18 @@ def test_map_of_reliability(folder, call, weights):
     assert call("in.mrc", "new.mrc", "--model", weights, "--reliability", "q.txt")[0] == 2
 
 
+def test_own_results_are_not_taken_for_original_maps(folder, call, weights):
+    """As when a loop over *.mrc is run twice: a super-resolved map gets a warning, expected Q-scores are refused."""
+    options = ("--model", weights, "--device", "cpu")
+    assert "super-resolved" not in call("in.mrc", "out.mrc", *options, "--reliability", "q.mrc")[2]
+    (folder / "out.mrc.gz").write_bytes(gzip.compress((folder / "out.mrc").read_bytes()))
+    for name in ("out.mrc", "out.mrc.gz"):
+        code, _, err = call(name, "new.mrc", *options, "--overwrite")
+        assert code == 0 and err.startswith(f"superem: {name} is itself a super-resolved map"), err
+    code, _, err = call("q.mrc", "twice.mrc", *options)
+    assert code == 1 and err == "superem: q.mrc holds the Q-score to expect, not density; give the original map.\n"
+
+
 def test_progress_within_a_tile_and_time_left(call, weights, monkeypatch):
     """A single tile may take minutes, so the progress bar advances with each layer."""
     monkeypatch.setattr("superem.meter.Meter.every", 0)
