@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .core.density import DensityMap
-from .names import EXPECTED_Q, is_expected_q, label
+from .names import EXPECTED_Q, is_expected_q, is_result, label
 from .volumes import new_volume
 
 #: Colours of expected Q-scores: red where density is not to be believed, blue for the quality of a 2 to 3 Å map.
@@ -28,6 +28,7 @@ def open_expected_q(session: Any, density: DensityMap, result: Any) -> Any:
     volume.display = False
     session.models.add([volume])
     watch(session)
+    _keep_grid(volume, result)
     result.update_drawings()  # colours are set on vertices, which may otherwise not exist before the next frame
     if any(s.vertices is not None and len(s.vertices) for s in result.surfaces):
         palette = ":".join(f"{q},{color}" for q, color in COLORS)
@@ -55,8 +56,10 @@ def watch(session: Any) -> None:
 
 def watch_if_any(session: Any) -> None:
     """Call `watch` if an expected-Q map is open, for instance one restored from a session file."""
-    if _expected_qs(session):
+    for expected in _expected_qs(session):
         watch(session)
+        if (result := _owner(expected)) is not None:
+            _keep_grid(expected, result)
 
 
 def painter_of(surface: Any) -> Any:
@@ -72,13 +75,27 @@ def _expected_qs(session: Any) -> list[Any]:
     return [v for v in session.models.list(type=Volume) if is_expected_q(v)]
 
 
+def _keep_grid(expected: Any, result: Any) -> None:
+    """From now on, when the origin, voxel size or axes of `result` are changed, change those of `expected` as well."""
+
+    def changed(_result: Any, change: str) -> None:
+        if change == "coordinates changed" and not expected.deleted:
+            grid, of = expected.data, result.data
+            grid.set_step(of.step)
+            grid.set_cell_angles(of.cell_angles)
+            grid.set_rotation(of.rotation)
+            grid.set_origin(of.ijk_to_xyz((-1, -1, -1)))
+
+    result.add_volume_change_callback(changed)
+
+
 def _moved(_name: str, model: Any) -> None:
     from chimerax.map import Volume
 
     for result in model.all_models():  # `model` may be a group
         if isinstance(result, Volume):
             for volume in {_paints(surface) for surface in result.surfaces} - {None}:
-                if not volume.deleted and is_expected_q(volume):
+                if not volume.deleted and is_expected_q(volume) and _owner(volume) is result:
                     volume.scene_position = result.scene_position
 
 
@@ -106,6 +123,18 @@ def _removed(_name: str, models: list[Any]) -> None:
 def _paints(surface: Any) -> Any:
     """Return the map that colours a surface, or None."""
     return getattr(painter_of(surface), "volume", None)
+
+
+def _owner(expected: Any) -> Any:
+    """Return the result that an expected-Q map colours; None if it colours none.
+
+    The input may be coloured by it, too, and have the same grid.
+    """
+    from chimerax.map import Volume
+
+    owners = [v for v in expected.session.models.list(type=Volume)
+              if _belongs(expected, v) and any(_paints(s) is expected for s in v.surfaces)]
+    return next(filter(is_result, owners), owners[0] if owners else None)
 
 
 def _belongs(expected: Any, result: Any) -> bool:

@@ -180,6 +180,23 @@ def test_reliability_follows_the_result(painted, run, session, volume, weights):
     result.position = translation((15, 4, -9)) * result.position
     colours_at(level)
     assert np.array_equal(colours_at(1.2 * level), before)
+    for change in ("originIndex 15,0,0", "voxelSize 0.9"):
+        run(f"volume #2 {change}")
+        colours_at(level)
+        assert np.array_equal(colours_at(1.2 * level), before), change
+
+
+@pytest.mark.parametrize("grid", ["1A", "input"])
+def test_reliability_does_not_follow_the_input(painted, run, session, volume, weights, grid):
+    """An input that is coloured by the same map, as the help says, can be moved: the result is coloured as before."""
+    result = run(f"superem #1 model {weights} reliability true hideMaps false grid {grid}")
+    run("color sample #1 map #3 palette 0,red:1,blue")
+    level, colours = result.surfaces[0].level, result.surfaces[0].vertex_colors.copy()
+    run("move 15,0,0 models #1")
+    for each in (1.2 * level, level):
+        result.set_parameters(surface_levels=[each])
+        draw_frame(session)
+    assert np.array_equal(result.surfaces[0].vertex_colors, colours)
 
 
 @pytest.mark.parametrize(("options", "hidden"), [

@@ -51,6 +51,8 @@ def test_closed_with_its_result_of_a_session_file(run, session, volume, reliable
     result.position = translation((0, 0, 7))
     expected, = expected_qs(session)
     assert expected.position.same(result.position)
+    result.data.set_origin((1, 2, 3))
+    assert np.allclose(expected.data.ijk_to_xyz((1, 1, 1)), (1, 2, 3))
     session.models.close([result])
     assert expected.deleted
 
