@@ -84,8 +84,7 @@ def level_for_surface(
         Relative error of the volume; if no level comes this close in `TRIALS` trials, the best one is returned.
     """
     measure, plateau = cache(measure), _plateau(array)
-    on_plateau = start is not None and plateau is not None and start <= plateau
-    level = level_for_volume(array, volume, step) if start is None or on_plateau else start
+    level = level_for_volume(array, volume, step) if start is None else start
     tried: dict[float, float] = {}  # volumes by level
     while len(tried) < TRIALS and level not in tried:
         if plateau is not None and level <= plateau:

@@ -66,7 +66,7 @@ def padded(request):
     return (np.pad(noise / noise.std(), 10) + request.param).astype(np.float32), request.param
 
 
-@pytest.mark.parametrize("start", [None, 0, -1])
+@pytest.mark.parametrize("start", [None, 0.5, 0, -1])
 @pytest.mark.parametrize("height", [1, 0.2, 0.03, -0.03, -0.2, -1])
 def test_levels_on_both_sides_of_a_plateau(padded, height, start):
     array, plateau = padded
