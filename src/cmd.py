@@ -30,7 +30,7 @@ from .core.tiles import PRESETS
 from .job import jobs
 from .names import is_expected_q, is_result, label
 from .nets.store import DEFAULT, WeightsError, bundled, find, read_card
-from .prediction import LARGEST_BATCH, Request, Settings, model_id_problem
+from .prediction import LARGEST_BATCH, Request, Settings, model_id_problem, words_of
 from .provenance import version
 from .volumes import check_kind
 
@@ -57,6 +57,11 @@ def superem(
     Returns
     -------
     Volume, or a list of them for several maps; None if the jobs run in the background.
+
+    Raises
+    ------
+    UserError
+        For bad input; if one of several maps fails, after the others have been made.
     """
     if not volumes:
         raise UserError("superem needs a map: open one, and specify it by number, as in 'superem #1'.")
@@ -83,8 +88,7 @@ def superem(
     if block is None:
         block = session.in_script or not session.ui.is_gui
     if block:
-        results = [jobs(session).run_now(request) for request in requests]
-        return results[0] if len(results) == 1 else results
+        return jobs(session).run_now(requests[0]) if len(requests) == 1 else _run_all(session, requests)
     for request in requests:
         jobs(session).submit(request)
     return None
@@ -100,6 +104,28 @@ def _densities(session: Any, volumes: list[Any]) -> list[Any]:
         raise UserError(f"{left_out}; specify the map that superem should work on.")
     session.logger.info(f"{left_out}; left out.")
     return [volume for volume in volumes if volume not in others]
+
+
+def _run_all(session: Any, requests: list[Request]) -> list[Any]:
+    """Make one map after the other and return them; one that fails does not keep the others from being made.
+
+    Raises
+    ------
+    UserError
+        In the end, if any failed; unexpected errors are reported in the log, too.
+    """
+    results, failed, reasons = [], [], []
+    for request in requests:
+        try:
+            results.append(jobs(session).run_now(request))
+        except Exception as error:
+            failed.append(label(request.volume))
+            reasons.append(words_of(error))
+            if not isinstance(error, UserError):
+                session.logger.report_exception(f"superem of {failed[-1]} failed: {reasons[-1]}")
+    if failed:
+        raise UserError(f"No map could be made from {commas(failed)}: {' '.join(dict.fromkeys(reasons))}")
+    return results
 
 
 def _part(volume: Any, subregion: Any) -> Any:

@@ -37,6 +37,42 @@ def test_several_maps_give_a_list(run, session, weights):
     assert [r.name for r in results] == [RESULT.replace("blobs", name) for name in "abc"]
 
 
+def test_one_of_several_maps_fails(run, session, weights):
+    """The others are made all the same; one error at the end says which failed and why."""
+    from chimerax.core.errors import UserError
+
+    for array in (None, np.full((9, 9, 9), 2, np.float32), None, np.full((9, 9, 9), 3, np.float32)):
+        add_map(session, array)
+    with pytest.raises(UserError) as caught:
+        run(f"superem #1-4 model {weights}")
+    assert str(caught.value).startswith("No map could be made from blobs #2 or blobs #4: blobs #2 has the same density, 2,")
+    assert "blobs #4 has the same density, 3," in str(caught.value)
+    assert [m.name for m in session.models.list() if len(m.id) == 1] == ["blobs"] * 4 + [RESULT] * 2
+    with pytest.raises(UserError, match="No map could be made from blobs #1 or blobs #3: ") as caught:
+        run(f"superem #1,3 model {weights} device cuda:99")
+    assert str(caught.value).count("Device cuda:99") == 1
+
+
+def test_an_unexpected_error_with_one_of_several_maps(run, session, weights, monkeypatch):
+    """It does not keep the others from being made, and is reported."""
+    from chimerax.core.errors import UserError
+    from chimerax.superem import prediction
+
+    read, maps = prediction.read, [add_map(session), add_map(session)]
+
+    def gone(request):
+        if request.volume is maps[0]:
+            raise OSError("The file is gone.")
+        return read(request)
+
+    monkeypatch.setattr(prediction, "read", gone)
+    with pytest.raises(UserError, match="No map could be made from blobs #1: The file is gone."):
+        run(f"superem #1-2 model {weights}")
+    assert RESULT in {m.name for m in session.models.list()}
+    assert "superem of blobs #1 failed: The file is gone." in session.log.text("bug")
+    session.log.lines.clear()  # or the fixture `session` would fail
+
+
 def test_level_encloses_the_same_volume(run, session, volume, weights):
     """At any level, the contours of result and input enclose the same volume within 0.5 %."""
     for level in (0.3, 0.6, 1.2):
