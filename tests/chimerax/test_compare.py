@@ -244,6 +244,21 @@ def test_level_of_a_part(pair):
     assert Pair(pair.before, far).enclosed_volumes()[0] == pair.enclosed_volumes()[0]
 
 
+@pytest.mark.parametrize("axis", [0, 2])
+def test_level_of_a_part_at_the_end_of_a_long_map(session, axis):
+    """It is farther along one axis of the map than the others are long."""
+    from chimerax.superem.panel.compare import Pair
+
+    whole = np.concatenate([blobs(seed=1), blobs()], axis=axis)
+    start = whole.shape[axis] // 2
+    part = np.split(whole, 2, axis=axis)[1].copy()
+    maps = add_map(session, whole), add_map(session, part, origin=[start * 1.2 if 2 - axis == xyz else 0 for xyz in range(3)])
+    for volume in maps:
+        volume.set_parameters(surface_levels=[0.3])
+    before, after = Pair(*maps).enclosed_volumes()
+    assert before == pytest.approx(after, rel=1e-3)
+
+
 def test_levels_of_a_large_map(pair, monkeypatch):
     """Only some voxels of a large map are contoured, with nearly the same volume."""
     from chimerax.superem.panel import compare
