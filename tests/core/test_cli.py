@@ -56,6 +56,16 @@ def test_levels_are_told_with_the_digits_that_count(folder, call, density, weigh
     assert float(re.search(r"level (\S+) of the output", out)[1]) == pytest.approx(1000.3, abs=0.05)
 
 
+def test_level_that_is_not_given(folder, call, density, weights):
+    """It lies above an empty background, even if less than 1 % of the box is density, and below densities that are cut off."""
+    few, cut_off = np.where(density.array > 0.9, density.array, 0), np.minimum(density.array, 0.1)
+    for array, low, high, most in [(few, 0, 0.001, 80), (cut_off, 0.0999, 0.1, 1900)]:
+        write_mrc(folder / "made.mrc", type(density)(array, step=density.step))
+        out = call("made.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--overwrite")[1]
+        level, volume = re.search(r"Level (\S+) of the input encloses (\S+) ", out).groups()
+        assert low < float(level) < high and 0.5 * most < float(volume.replace(",", "")) < 1.1 * most
+
+
 def test_map_of_reliability(folder, call, weights):
     """It has the output's grid and describes itself; the record names it; it must not be the output itself."""
     assert call("in.mrc", "out.mrc", "--model", weights, "--reliability", "q.mrc", "--json", "run.json")[0] == 0
