@@ -18,7 +18,7 @@ POOL = Path("runs/pool")
 
 #: Options shared by all commands that measure maps.
 MEASURING = argparse.ArgumentParser(add_help=False)
-MEASURING.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and a folder a pair")
+MEASURING.add_argument("--data", type=Path, required=True, help="folder with pairs.csv and one folder per pair")
 MEASURING.add_argument("--cache", type=Path, default=CACHE, help=f"folder for what can be reused ({CACHE})")
 
 

@@ -229,22 +229,22 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--split", default="validation", help="pairs of this split (%(default)s)")
     parser.add_argument("--ids", nargs="+", help="these pairs, whatever their split")
     parser.add_argument("--models", nargs="*", default=[], metavar="MODEL", help="names of bundled models, or weights files")
-    parser.add_argument("--tiling", default="normal", help="of our models (%(default)s)")
-    parser.add_argument("--tile", type=int, help="edge of our models' tiles, voxels, in place of their cards'")
+    parser.add_argument("--tiling", default="normal", help="tiling that the models predict with (%(default)s)")
+    parser.add_argument("--tile", type=int, help="edge of the models' tiles, voxels (as their cards say)")
     parser.add_argument("--blurs", nargs="+", type=json.loads, metavar="TABLE",
-                        help="each model once more with each of these blurs, [[resolution, sigma], ...] in Å: predicted once")
-    parser.add_argument("--rotations", type=int, help="orientations our models average over (as many as their cards say)")
+                        help="evaluate each model with each of these blurs too: [[resolution, sigma], ...] in Å; predicted once")
+    parser.add_argument("--rotations", type=int, help="orientations that the models average over (as many as their cards say)")
     parser.add_argument("--emgan", type=Path, metavar="DIR",
                         help="checkout of the released generator; its weights are a pickle, which can run code: "
                              "name only a folder you trust")
     parser.add_argument("--emgan-stride", type=int, default=4, help="stride of its cubes (%(default)s, as its authors recommend)")
-    parser.add_argument("--controls", action="store_true", help="run the negative controls with our models")
+    parser.add_argument("--controls", action="store_true", help="run the negative controls with the models")
     parser.add_argument("--cctbx", type=Path, metavar="PYTHON",
                         help=f"interpreter that has cctbx-base ({DEFAULT_CCTBX}, if it is there)")
     parser.add_argument("--fast", action="store_true",
                         help="compare models in seconds: leave mtriage out, print means, their errors and bars only")
     parser.add_argument("--cctbx-qscore", action="store_true", help="cctbx's Q-score too, to check ours (slow)")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch (%(default)s), in each job")
+    parser.add_argument("--threads", type=int, default=1, help="PyTorch threads of each job (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1,
                         help="maps to measure at a time, a core and about 1 GB of memory each (%(default)s)")
     parser.add_argument("--json", type=Path, help="write all figures here")

@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("../data"))
     parser.add_argument("--pool", type=Path, default=POOL)
     parser.add_argument("--weights", nargs="+", default=[DEFAULT], help="names of bundled models, or weights files")
-    parser.add_argument("--tiles", type=int, default=48, help="of each source (%(default)s)")
+    parser.add_argument("--tiles", type=int, default=48, help="tiles from each source (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

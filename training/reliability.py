@@ -136,10 +136,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(parents=[MEASURING], description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default=DEFAULT, help="name of a bundled model, or a weights file")
-    parser.add_argument("--also", nargs="*", default=[], metavar="ID", help="maps that are looked at and not fitted to")
-    parser.add_argument("--rotations", type=int, help="orientations that results are means over (as many as the card says)")
+    parser.add_argument("--also", nargs="*", default=[], metavar="ID", help="maps that are measured, but not used in the fit")
+    parser.add_argument("--rotations", type=int, help="orientations to average over (as many as the card says)")
     parser.add_argument("--reported", action="store_true",
-                        help="of results that were told the reported resolution, by the curve of those that found their own")
+                        help="judge predictions with the reported resolution by the curve of predictions that found theirs")
     parser.add_argument("--markdown", type=Path, help="write the table here too, for the model card")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -161,8 +161,9 @@ def main(arguments: list[str] | None = None) -> None:
     shared = [row for row, s in zip(rows, samples, strict=True) if s.name not in options.also]
     means = [np.mean([float(row[n]) for row in shared]) for n in range(1, 8)]
     rows.append(["**mean of the fitted**", *(f"{m:.2f}" for m in means[:4]), *(f"{m:+.2f}" for m in means[4:]), ""])
-    text = table(["map", "local Q-score", "expected", "mean error", "error of a constant", "rank correlation of Q with detail",
-                  "with the input's detail", "with their agreement", "expected of random phases"], rows)
+    text = table(["map", "local Q-score", "expected Q-score", "mean error", "error of the other proteins' mean",
+                  "rank correlation of Q with detail", "with the input's detail", "with their agreement",
+                  "expected for random phases"], rows)
     print(f"{text}\n\n{json.dumps(fit(fitted))}")
     if options.markdown:
         options.markdown.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ def test_the_card_holds_the_evaluations_figures_and_nothing_unfilled(evaluated, 
     for name in ("6spe_r", "QR_3los_A"):
         assert f"{outcome['maps'][name]['small']['q']:.3f}" in text
         assert f"{outcome['controls'][name]['small']['solvent']:.4f}" in text
-    assert re.search(r"\| cubes improved, 98 % \(plain\)", text)
+    assert re.search(r"\| cubes improved, 98 % \(means not subtracted\)", text)
     assert "1,000 steps, 0.5 hours on one GPU" in text
     assert outcome["command"] in text and "--models small" in outcome["command"]
     assert str(evaluated) not in outcome["command"]
