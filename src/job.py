@@ -40,6 +40,7 @@ class Queue:
         self.triggers.add_trigger("changed")
         self.triggers.add_trigger("made")
         self._jobs: list[Job] = []
+        self._starting = False
         for trigger, handler in (("app quit", self._quit), ("begin save session", self._saved)):
             session.triggers.add_handler(trigger, handler)
 
@@ -87,8 +88,14 @@ class Queue:
                                         "Save it again when they are made.")
 
     def _start_next(self) -> None:
-        if self._jobs and self._jobs[0].state == "pending":
-            self._jobs[0].start()
+        if self._starting:  # a job that ends while it starts comes back here; hundreds of those would nest too deeply
+            return
+        self._starting = True
+        try:
+            while self._jobs and self._jobs[0].state == "pending":
+                self._jobs[0].start()
+        finally:
+            self._starting = False
 
     def _ended(self, job: Job) -> None:
         self._jobs.remove(job)

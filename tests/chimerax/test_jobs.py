@@ -222,6 +222,18 @@ def test_map_closed_while_waiting(session, submit, queue, gate):
     assert [j.state for j in (first, second, third)] == ["finished", "terminated", "finished"]
 
 
+def test_many_maps_closed_while_waiting(session, submit, queue, gate):
+    """Hundreds of jobs that end without having run do not hold up the one after them."""
+    first, closed = submit(add_map(session)), add_map(session)
+    waiting, last = [submit(closed) for _ in range(300)], submit(add_map(session))
+    wait(session, lambda: running(first))
+    session.models.close([closed])
+    gate.set()
+    wait(session, lambda: not queue.list())
+    assert {job.state for job in waiting} == {"terminated"}
+    assert first.state == last.state == "finished"
+
+
 def test_map_moved_meanwhile(run, session, volume, submit, gate):
     """The result lies where the map is at the end."""
     job = submit(volume)
