@@ -53,6 +53,8 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
             _check_size(path, header)
             with mrcfile.open(path, permissive=True) as file:
                 data = file.data
+            if data is None and int(header.nsymbt) > 0:
+                data = _read_without_operators(path, header)
     except MapError:
         raise
     except FileNotFoundError:
@@ -80,6 +82,19 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
     step = _step(path, header, voxel_size)
     array = np.ascontiguousarray(data, np.float32)
     return DensityMap(array, _origin(path, header, step, start), step, _rotation(path, header), path.name)
+
+
+def _read_without_operators(path: Path, header: np.recarray) -> np.ndarray | None:
+    """Return the data of a file that lacks the symmetry operators in its header, as some old EMDB entries do.
+
+    None if the file is cut short.
+    """
+    kind, shape = mrcfile.utils.data_dtype_from_header(header), mrcfile.utils.data_shape_from_header(header)
+    size = kind.itemsize * math.prod(int(n) for n in shape)
+    with mrcfile.open(path, permissive=True, header_only=True) as file:
+        file._iostream.seek(header.nbytes)
+        rest = file._iostream.read(size + 1)
+    return np.frombuffer(rest, kind).reshape(shape) if len(rest) == size else None
 
 
 def read_labels(path: str | Path) -> list[str]:

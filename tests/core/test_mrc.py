@@ -50,6 +50,21 @@ def test_unsigned_bytes_of_imod(tmp_path, stamp, value):
     assert np.all(read_mrc(path).array == value)
 
 
+@pytest.mark.parametrize("kind, packed", [("<f4", False), (">i2", False), ("<f4", True)])
+def test_symmetry_operators_that_are_not_there(tmp_path, kind, packed):
+    """Some old EMDB entries announce them and lack them, as ChimeraX's reader knows; one byte less is damage."""
+    array = np.arange(120).reshape(4, 5, 6).astype(kind)
+    path = write(tmp_path / "a.map", array, nsymbt=80)
+    data = path.read_bytes()
+    for content in (data, data[:-1]):
+        path.write_bytes(gzip.compress(content) if packed else content)
+        if content is data:
+            assert np.array_equal(read_mrc(path).array, array)
+        else:
+            with pytest.raises(MapError, match="cut short"):
+                read_mrc(path)
+
+
 def test_big_endian(tmp_path, array):
     path = write(tmp_path / "a.mrc", array.astype(">f4"), voxel=1.1)
     assert mrcfile.open(path).header.nx.dtype.byteorder == ">"
