@@ -10,7 +10,7 @@ MEMINFO = Path("/proc/meminfo")
 
 
 @pytest.fixture
-def lay(tmp_path, monkeypatch):
+def cgroups(tmp_path, monkeypatch):
     """Return a function that lays out control groups: the process's own line, and files by name."""
 
     def files(own, contents):
@@ -25,9 +25,9 @@ def lay(tmp_path, monkeypatch):
     return files
 
 
-def test_second_version(lay):
+def test_second_version(cgroups):
     """The tightest group decides; cached files do not count as used memory, files in memory do."""
-    lay("0::/queue/job", {
+    cgroups("0::/queue/job", {
         "queue/job/memory.max": "max\n", "queue/job/memory.current": "5000\n", "queue/memory.max": "10000\n",
         "queue/memory.current": "7000\n", "memory.max": "50000", "memory.current": "8000",
         "queue/memory.stat": "anon 3000\nfile 4000\nshmem 2000\ninactive_file 1500\nactive_file 500\n",
@@ -36,9 +36,9 @@ def test_second_version(lay):
     assert limits.processors() == 1.5
 
 
-def test_first_version(lay):
+def test_first_version(cgroups):
     """Each controller has its own folders, and the innermost ones are not visible in a container."""
-    lay("4:memory:/far/job\n2:cpu,cpuacct:/near/job\n1:name=systemd:/else", {
+    cgroups("4:memory:/far/job\n2:cpu,cpuacct:/near/job\n1:name=systemd:/else", {
         "memory/far/memory.limit_in_bytes": "9000", "memory/far/memory.usage_in_bytes": "6000",
         "memory/far/memory.stat": "active_file 1\ninactive_file 1\ntotal_active_file 700\ntotal_inactive_file 300",
         "cpu/near/cpu.cfs_quota_us": "400000", "cpu/near/cpu.cfs_period_us": "100000"})
@@ -46,17 +46,17 @@ def test_first_version(lay):
     assert limits.processors() == 4
 
 
-def test_no_limits(lay):
-    lay("0::/", {"memory.max": "max", "memory.current": "7", "cpu.max": "max 100000"})
+def test_no_limits(cgroups):
+    cgroups("0::/", {"memory.max": "max", "memory.current": "7", "cpu.max": "max 100000"})
     assert limits.memory() is None and limits.processors() is None
-    lay("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"})
+    cgroups("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"})
     assert limits.processors() is None
     limits.OWN.unlink()  # as on macOS
     assert limits.memory() is None and limits.processors() is None
 
 
-def test_a_group_that_is_over_its_limit_has_nothing_free(lay):
-    lay("0::/", {"memory.max": "1000", "memory.current": "1200"})
+def test_a_group_that_is_over_its_limit_has_nothing_free(cgroups):
+    cgroups("0::/", {"memory.max": "1000", "memory.current": "1200"})
     assert limits.memory() == 0
 
 
