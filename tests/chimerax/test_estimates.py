@@ -35,6 +35,38 @@ def test_settled_answers_are_not_asked_again(chimerax):
     assert worked == [9, -1, -1] and answers[2:] == [(-1, "no root")] * 2
 
 
+def test_nothing_is_worked_out_for_a_panel_that_was_closed(chimerax):
+    """Neither the request in progress nor the one that waits is answered."""
+    from chimerax.superem.panel.estimates import AnswerThread
+
+    worked, answers, later = [], [], []
+
+    def work(number, _stopped):
+        worked.append(number)
+        thread.ask(2)
+        thread.forget()
+        return number
+
+    session = SimpleNamespace(ui=SimpleNamespace(thread_safe=lambda call, *arguments: later.append((call, arguments))))
+    thread = AnswerThread(session, work, lambda *answer: answers.append(answer))
+    thread._working, thread._waiting = True, 1
+    thread._work()
+    for call, arguments in later:
+        call(*arguments)
+    assert worked == [1] and not answers
+
+
+@pytest.mark.parametrize(("subregion", "shape"), [("all", (40, 36, 44)), ("shown", (21 + 17, 5 + 17, 11 + 17))])
+def test_the_estimate_is_for_the_voxels_that_the_network_sees(run, volume, subregion, shape):
+    """Those are the part, zyx, and 20 Å around it: 17 voxels here, as far as the map goes."""
+    from chimerax.superem.panel.choices import Choices
+    from chimerax.superem.panel.estimates import question
+
+    run("volume #1 region 0,0,0,10,4,20")
+    asked = question(volume, Choices(subregion=subregion))
+    assert asked.shape == shape and asked.step == pytest.approx((1.2, 1.2, 1.2))
+
+
 @pytest.mark.parametrize(("seconds", "words"), [
     (2, "10 seconds"), (44, "40 seconds"), (100, "2 minutes"), (7200, "2.0 hours"), (79200, "22 hours")])
 def test_durations_are_coarse(chimerax, seconds, words):
