@@ -234,6 +234,19 @@ def test_many_maps_closed_while_waiting(session, submit, queue, gate):
     assert first.state == last.state == "finished"
 
 
+def test_working_folder_changed_while_waiting(run, session, volume, weights, submit, queue, gate, monkeypatch, tmp_path):
+    """A relative path of a weights file means the file that it meant when the command was given."""
+    first = submit(volume)
+    wait(session, lambda: running(first))
+    monkeypatch.chdir(weights.parent)
+    run(f"superem #1 model {weights.name} block false")
+    second = queue.list()[1]
+    monkeypatch.chdir(tmp_path)
+    gate.set()
+    wait(session, lambda: not queue.list())
+    assert second.error is None and second.result.name == RESULT
+
+
 def test_map_moved_meanwhile(run, session, volume, submit, gate):
     """The result lies where the map is at the end."""
     job = submit(volume)
