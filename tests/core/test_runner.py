@@ -165,6 +165,19 @@ def test_memory_is_given_back_before_less_is_asked_for_and_at_the_end(make_model
     assert len(given_back) == 1
 
 
+@pytest.mark.parametrize("backend", ["cuda", "mps"])
+def test_a_gpu_s_memory_is_given_back_to_other_programs(monkeypatch, backend):
+    """ChimeraX's own graphics needs it. No GPU is needed here: only what PyTorch is asked for counts."""
+    emptied, used = [], Runner(torch.nn.Identity(), devices.Device("cpu", "CPU"), 1, 1)
+    for name in ("cuda", "mps"):
+        monkeypatch.setattr(getattr(torch, name), "empty_cache", lambda name=name: emptied.append(name))
+    used.release()
+    assert not emptied
+    used.device, used._cuda = devices.Device(backend, "Some GPU"), backend == "cuda"
+    used.release()
+    assert emptied == [backend]
+
+
 def test_a_gpu_gets_more_at_once_than_a_cpu():
     """A CPU gets one tile at a time, so that it soon notices Cancel."""
     cuda, mps, cpu = (runner.default_batch(devices.Device(name, ""), (64, 64, 64)) for name in ("cuda:1", "mps", "cpu"))
