@@ -74,7 +74,7 @@ def trained(training: dict) -> str:
     parts = [
         f"{training['steps']:,} steps" if "steps" in training else "",
         f"{training['hours']:g} hours" + (f" on {device}" if device else "") if "hours" in training else "",
-        f"begun from {training['start_from']}" if training.get("start_from") else "",
+        f"started from {training['start_from']}" if training.get("start_from") else "",
         f"objective `{training['objective']}`" if "objective" in training else "",
         f"{100 * training['share_of_real_tiles']:.0f} % of tiles of deposited maps" if "share_of_real_tiles" in training else "",
     ]

@@ -129,7 +129,7 @@ class Run:
             raise SystemExit(f"{self.folder} holds another run: {', '.join(changed)}. Use the earlier settings, or another"
                              " --name.")
         if changed:
-            print(f"{self.folder} goes on with other settings: {', '.join(changed)}", flush=True)
+            print(f"{self.folder} continues with other settings: {', '.join(changed)}", flush=True)
         self.options.start_from = before.get("start_from")
 
     def config(self) -> dict:

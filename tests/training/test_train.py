@@ -118,10 +118,10 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, filled_pool, settings, train_i
     out.unlink()  # not needed to resume, and the card still names it
     short = [*settings[:6], "--steps", "1", "--report", "1", "--rate", "1e-5"]
     fourth = train_in(elsewhere, given=short)
-    assert fourth.startswith("runs/tiny goes on with other settings: --rate 1e-05 (was 0.0004)\n")
+    assert fourth.startswith("runs/tiny continues with other settings: --rate 1e-05 (was 0.0004)\n")
     card = export(elsewhere / "runs/tiny", out, name="tiny", tile=32, margin=4)
     assert (card.training["steps"], card.training["batch"], card.training["tile_edge"]) == (3, 2, 24)
-    assert card.training["start_from"] == str(out) and f"begun from {out}" in trained(card.training)
+    assert card.training["start_from"] == str(out) and f"started from {out}" in trained(card.training)
     for option, value, was in (("adversarial", "0.001", "0.0"), ("optimiser", "muon", "adam")):
         with pytest.raises(SystemExit) as refused:
             train_in(elsewhere, f"--{option}", value, given=short)
