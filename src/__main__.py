@@ -44,7 +44,10 @@ def lasting(stream: TextIO | None, errors: str) -> TextIO:
     return Lasting(stream.detach(), encoding, errors, line_buffering=buffered, write_through=through)
 
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # how a queueing system stops a job: clean up as after Ctrl-C
+for name in ("SIGTERM", "SIGHUP"):  # a queueing system stops the job, or its terminal is closed: clean up as after Ctrl-C
+    sent = getattr(signal, name, None)  # Windows has no SIGHUP
+    if sent and signal.getsignal(sent) != signal.SIG_IGN:  # as with nohup
+        signal.signal(sent, lambda number, _frame: sys.exit(128 + number))
 sys.stdout = lasting(sys.stdout, "replace")  # the terminal or log may be unable to encode Å
 sys.stderr = lasting(sys.stderr, "backslashreplace")
 code = main()

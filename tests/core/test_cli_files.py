@@ -62,7 +62,7 @@ def test_links_for_the_output(folder, call, weights):
 
 
 @pytest.mark.parametrize("sent, code, unbuffered", [
-    (signal.SIGINT, -signal.SIGINT, ""), (signal.SIGINT, -signal.SIGINT, "1"), (signal.SIGTERM, 143, "")])
+    ("SIGINT", -2, ""), ("SIGINT", -2, "1"), ("SIGTERM", 143, ""), ("SIGHUP", 129, "")])
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_interrupted_leaves_nothing(folder, density, weights, monkeypatch, sent, code, unbuffered, start):
     """Ctrl-C ends the process by the signal itself; otherwise a shell's loop over maps would continue with the next map.
@@ -70,7 +70,9 @@ def test_interrupted_leaves_nothing(folder, density, weights, monkeypatch, sent,
     Earlier messages are still printed, also if Python does not buffer, as in many containers.
     """
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # otherwise ignored if a shell runs the tests in the background
+    sent = getattr(signal, sent)
+    if signal.getsignal(sent) == signal.SIG_IGN:  # if the tests run in the background of a shell, or under nohup
+        signal.signal(sent, signal.default_int_handler)
     rng = np.random.default_rng(0)
     write_mrc(folder / "in.mrc", type(density)(rng.normal(size=(90, 90, 90))))  # takes half a minute
     process = start(folder, "in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--tiling", "paper",
@@ -83,7 +85,21 @@ def test_interrupted_leaves_nothing(folder, density, weights, monkeypatch, sent,
     _, err = process.communicate(timeout=30)
     assert process.returncode == code, err
     assert "Traceback" not in err and names(folder) == ["in.mrc"]
-    assert sent == signal.SIGTERM or "no file is left half written" in err
+    assert sent != signal.SIGINT or "no file is left half written" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_nohup(folder, weights, start):
+    """A closed terminal does not end a run that was told to ignore this."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start(folder, "in.mrc", "out.mrc", "--model", weights, "--device", "cpu", "--rotations", "24")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert "tiles" in process.stderr.readline()
+    process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and names(folder) == ["in.mrc", "out.mrc"], err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk to write to is a device of Linux")
