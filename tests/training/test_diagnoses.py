@@ -120,7 +120,8 @@ def test_gains_are_positive_where_a_variant_is_better(monkeypatch):
     """For figures in Å, lower is better."""
     found = {"fsc05": 4.0, "q": 0.4, "cc_mask": 0.7, "cc_box": 0.7, "cube_mean": 0.6}
     better = {"fsc05": 3.5, "q": 0.5, "cc_mask": 0.9, "cc_box": 0.8, "cube_mean": 0.7}
-    monkeypatch.setattr(variants, "evaluate_map_cached", lambda density, reference, cache, before=None: better if before else found)
+    monkeypatch.setattr(variants, "evaluate_map_cached",
+                        lambda density, reference, cache, before=None: better if before else found)
     monkeypatch.setattr(variants, "replace", lambda density, array: density)
     x = sample(blobs(8), blobs(9))
     assert variants.figures(x, x.sr, None) == pytest.approx([0.5, 0.1, 0.2, 0.1, 0.1])
