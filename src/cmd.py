@@ -69,7 +69,7 @@ def superem(
     if model_id is not None:
         if len(volumes) > 1:
             raise UserError("modelId specifies one model, but several maps were given.")
-        if problem := model_id_problem(session, model_id):
+        if problem := model_id_problem(volumes[0], model_id):
             raise UserError(problem)
     try:  # check now, not when the job starts
         weights = find(model)

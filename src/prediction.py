@@ -149,7 +149,7 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
     shift = volumes.shift_since(source, density, request.step, request.subregion)
     if shift is not None:
         enhanced = _shifted(enhanced, shift)
-    problem = model_id_problem(session, request.model_id)  # it may have arisen since the job was queued
+    problem = model_id_problem(source, request.model_id)  # it may have arisen since the job was queued
     result = volumes.volume_of(session, enhanced.density, source, None if problem else request.model_id, request.words)
     lines = [
         f"{label(result)} of {label(source)}. {report.summary()}",
@@ -175,15 +175,18 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
     return Made(source, result, lines)
 
 
-def model_id_problem(session: Any, model_id: tuple[int, ...] | None) -> str | None:
-    """Return a sentence that says why a new model cannot have this number; None if it can, or if no number was given."""
+def model_id_problem(source: Any, model_id: tuple[int, ...] | None) -> str | None:
+    """Return a sentence that says why the result of `source` cannot have this number; None if it can, or if none was given."""
     if model_id is None:
         return None
+    session = source.session
     number, parent = (".".join(map(str, i)) for i in (model_id, model_id[:-1]))
     if session.models.have_id(model_id):
         return f"modelId {number} cannot be used: model #{number} exists already."
     if parent and not session.models.have_id(model_id[:-1]):
         return f"modelId {number} cannot be used: there is no model #{parent}."
+    if model_id[:len(source.id)] == source.id:
+        return f"modelId {number} cannot be used: the new map would be hidden and closed with its input, #{source.id_string}."
     return None
 
 

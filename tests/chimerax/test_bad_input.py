@@ -165,6 +165,17 @@ def test_model_id(refused, run, session, volume):
     for block in ("true", "false"):
         assert refused(f"superem #1 modelId 5.1 block {block}") == "modelId 5.1 cannot be used: there is no model #5."
     assert "several maps" in refused("superem #1-2 modelId 9")
+    assert "hidden and closed with its input, #1." in refused("superem #1 modelId 1.2")
+
+
+def test_model_id_in_the_group_of_the_input(run, session, volume, weights):
+    """Input and result may belong to one model."""
+    from chimerax.core.models import Model
+
+    group = Model("group", session)
+    session.models.add([group])
+    group.add([volume])
+    assert run(f"superem #{volume.id_string} model {weights} modelId 2.7").id == (2, 7) and volume.id == (2, 1)
 
 
 def test_torch_is_missing(refused, volume, weights, monkeypatch):
