@@ -41,7 +41,7 @@ PART_BANDS = ((0.08, 0.125), (0.125, 0.18), (0.18, 0.25))
 PARTS = ("main chain, exposed", "side chains, buried", "side chains, exposed", "solvent displaced")
 #: Distance from atom centres up to which solvent is displaced, Å.
 SOLVENT_REACH = 2.5
-LOCAL = ("strength varies, low", "strength varies, high", "strength low ~ high", "displacement, Å")
+LOCAL = ("spread of strength, low", "spread of strength, high", "correlation of strengths", "displacement, Å")
 
 
 def local_correlation(lr: np.ndarray, hr: np.ndarray, resolution: float) -> np.ndarray:

@@ -128,10 +128,10 @@ def tell_apart(rng: np.random.Generator, real: list[Sample], fake: list[Sample],
     groups, makers = ([getattr(s, name) for s in real] for name in ("group", "maker"))
     score, each, weights = accuracy(rng, cubes, fake_cubes, groups)
     masked_cubes = [c for c, sample in zip(fake_cubes, fake, strict=True) if sample.masked]
-    print(f"\nClassifier, on proteins left out (50 % is a guess). {sum(map(len, cubes))} cubes of {len(real)} deposited maps of"
+    print(f"\nClassifier, on proteins left out (50 % is chance). {sum(map(len, cubes))} cubes of {len(real)} deposited maps of"
           f" {len(each)} proteins; {sum(map(len, fake_cubes))} cubes of {len(fake)} simulated maps, {len(masked_cubes)} of them"
           f" masked, as {sum(s.masked for s in real)} of the deposited ones are.")
-    print(f"{'right, %':40s} all simulated, masked ones | the same, crops of the same maker left out too")
+    print(f"{'accuracy, %':40s} all simulated, masked ones | the same, crops of the same maker left out too")
     shown = {}
     for name, family in FAMILIES.items():
         columns = [STATISTICS.index(s) for s in family]
@@ -145,7 +145,7 @@ def tell_apart(rng: np.random.Generator, real: list[Sample], fake: list[Sample],
     simulated_right = 2 * score - np.mean(list(each.values()))
     unseen = [g for g in UNSEEN if g in each]  # fetched data may lack some of them
     if unseen:
-        print(f"Right on the proteins that the last ranges were not chosen on ({', '.join(unseen)}):"
+        print(f"Accuracy on the proteins that the last ranges were not tuned on ({', '.join(unseen)}):"
               f" {50 * (np.mean([each[g] for g in unseen]) + simulated_right):.0f} %")
     order = np.argsort(-np.abs(weights))
     print("What tells them apart most (+: larger in deposited maps): "
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with maps/ and structures/")
     parser.add_argument("--out", type=Path, help="picture to write")
     parser.add_argument("--count", type=int, default=160, help="simulated maps")
-    parser.add_argument("--cubes", type=int, default=24, help="cubes a simulated map; three times as many a deposited one")
+    parser.add_argument("--cubes", type=int, default=24, help="cubes per simulated map; three times as many per deposited map")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     if options.count < 20:
@@ -172,8 +172,8 @@ def main(arguments: list[str] | None = None) -> None:
     groups = [s.group for s in real.values()]
     print(table({**curves, **medians}, {**fake_curves, **fake_medians}, groups))
     if len(set(groups)) < 4:
-        raise SystemExit("The classifier and the picture need deposited maps of four proteins or more: half of them are told from"
-                         " the other half.")
+        raise SystemExit("The classifier and the picture need deposited maps of four proteins or more, since one half of them is"
+                         " compared with the other.")
     scores = tell_apart(rng, list(real.values()), fake, cubes, fake_cubes)
     if options.out:
         from .realism_plot import draw  # imports matplotlib, which only the figure needs

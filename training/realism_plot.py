@@ -65,7 +65,7 @@ def draw(out: Path, resolutions: list[float], real: Kind, fake: Kind, scores: Se
     figure.suptitle(
         f"{len(resolutions)} deposited train maps, {len(next(iter(fake[1].values())))} simulated ones. A classifier tells their"
         f" cubes apart\nwith {100 * scores[0]:.0f} % accuracy, {100 * scores[1]:.0f} % where both are masked"
-        " (50 % is a guess).",
+        " (50 % is chance).",
         fontsize=11,
     )
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -195,9 +195,9 @@ def test_strength_that_varies_is_told_from_noise(hr):
 
     plain, varied = fit(hr), fit(hr * np.exp(field))
     noisy = fit(hr + 3 * ndimage.gaussian_filter(rng.standard_normal(hr.shape), 0.7))
-    assert plain["strength varies, low"] < 0.02
-    assert varied["strength varies, low"] > 0.2 and varied["strength low ~ high"] > 0.8
-    assert noisy["strength varies, high"] > 0.05 and noisy["strength low ~ high"] < 0.6
+    assert plain["spread of strength, low"] < 0.02
+    assert varied["spread of strength, low"] > 0.2 and varied["correlation of strengths"] > 0.8
+    assert noisy["spread of strength, high"] > 0.05 and noisy["correlation of strengths"] < 0.6
 
 
 def test_misplaced_atoms_are_measured(atoms):
@@ -239,7 +239,7 @@ def test_scores_are_printed_beside_what_chance_gives(monkeypatch, capsys):
     assert drawn == [[0.7, 0.7]]
     said = capsys.readouterr().out
     assert "deposited ones 50 % (5 to 95 %), half of the proteins against the other half 50 % (41 to 59 %)" in said
-    assert "were not chosen on (7mjs, FrhA): 62 %" in said  # the mean of 60 % on these two and 65 % on simulated cubes
+    assert "were not tuned on (7mjs, FrhA): 62 %" in said  # the mean of 60 % on these two and 65 % on simulated cubes
 
 
 def test_the_picture_is_drawn(atoms, hr, tmp_path):
