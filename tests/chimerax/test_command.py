@@ -337,6 +337,15 @@ def test_models(run, session):
         assert all(f"<tr><td>{html.escape(name)}<td" in table for name in card.validation)  # one line each
 
 
+def test_models_are_shown_as_a_table(run, session, monkeypatch):
+    """ChimeraX is told that the text is HTML, or it would show the tags."""
+    logged = []
+    monkeypatch.setattr(session.logger, "info", lambda text, **options: logged.append((text, options)))
+    run("superem models")
+    options, = (options for text, options in logged if "<table" in text)
+    assert options["is_html"] is True
+
+
 def test_default_model(run, session, volume):
     """Without keywords, the bundled model is used, and its values are finite."""
     import chimerax.superem.nets.store as store
