@@ -219,7 +219,7 @@ def _colored(session: Any, reliability: DensityMap, result: Any) -> str:
         sentence = f"{label(result)} could not be colored by the Q-score to expect: {words_of(error)}"
         session.logger.report_exception(sentence)
         return sentence
-    return f"{label(expected)}: the Q-score to expect of a right model at each place" + (
+    return f"{label(expected)}: the Q-score to expect of a correct model at each place" + (
         f", by which {label(result)} is colored." if _is_colored(result) else ".")
 
 

@@ -99,11 +99,11 @@ def choose(request: str = "auto") -> tuple[Device, str]:
     if wanted in names:
         return devices[names.index(wanted)], "as asked"
     if kind == "mps":
-        raise DeviceError("Device mps (an Apple GPU) was asked for, but PyTorch finds none here; use device auto.")
+        raise DeviceError("Device mps (an Apple GPU) was requested, but PyTorch finds none here; use device auto.")
     gpus = [n for n in names if n.startswith("cuda")]
     if gpus:
-        raise DeviceError(f"Device {request} was asked for, but there is only {', '.join(gpus)}.")
-    raise DeviceError(f"Device {request} was asked for, but {_why_no_cuda()}.")
+        raise DeviceError(f"Device {request} was requested, but there is only {', '.join(gpus)}.")
+    raise DeviceError(f"Device {request} was requested, but {_why_no_cuda()}.")
 
 
 def instead_of(failed: Device, request: str) -> Device | None:

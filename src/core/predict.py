@@ -163,7 +163,7 @@ def enhance(
             if other is None:
                 raise
             predicted, runner = work.run(model, other, batch_size, rotations)
-            runner.notes.insert(0, f"Went on with the CPU: {error.reason}.")
+            runner.notes.insert(0, f"Continued on the CPU: {error.reason}.")
             chosen, reason = other, f"in place of {chosen.label}"
         run, skipped = work.counts
         finishing = partial(_tell, progress, run, run)

@@ -72,7 +72,7 @@ class Runner:
     Raises
     ------
     DeviceError
-        If the network cannot be moved to the device, does not run there, or gives other numbers than on the CPU.
+        If the network cannot be moved to the device, does not run there, or gives different numbers from the CPU.
     """
 
     def __init__(self, network: torch.nn.Module, device: Device, batch_size: int, rotations: int) -> None:
@@ -107,7 +107,7 @@ class Runner:
         found, right = (runner(tile, lambda _: None) for runner in (self, Runner(trusted, Device("cpu", "CPU"), 1, 1)))
         # An offset counts as a difference, and NaN fails.
         if found is None or right is None or not np.sqrt(np.mean((found - right) ** 2)) <= PROBE_DIFFERENCE * np.std(right):
-            raise DeviceError(f"With PyTorch {self.torch.__version__} {self.device.label} gives other numbers than the CPU",
+            raise DeviceError(f"With PyTorch {self.torch.__version__} {self.device.label} gives different numbers from the CPU",
                               "use device cpu, or another version of PyTorch")
 
     def __call__(self, batch: np.ndarray, tick: Callable[[float], None]) -> np.ndarray | None:
@@ -149,7 +149,7 @@ class Runner:
                 raise MapError(f"There is {lack}; close other programs.")
             raise DeviceError(f"{self.device.label}, has {lack}", "close other programs that use it, or use device cpu")
         self.batch_size = len(batch) // 2
-        self.notes.append(f"Memory ran out with {len(batch)} tiles at once; went on with {self.batch_size}.")
+        self.notes.append(f"Memory ran out with {len(batch)} tiles at once; continued with {self.batch_size}.")
         return None
 
     def memory(self, larger: float = 1.0) -> int:

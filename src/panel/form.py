@@ -78,7 +78,7 @@ class ChoicesForm(QWidget):
         region_label.setBuddy(self._subregion)
         form.addRow(region_label, region)
         self._reliability = QCheckBox("Color b&y reliability")
-        self._reliability.setToolTip("Color the super-resolved map by the Q-score to expect of a right model at each place")
+        self._reliability.setToolTip("Color the super-resolved map by the Q-score to expect of a correct model at each place")
         self._reliability.toggled.connect(self.changed)
         form.addRow("", self._reliability)
 

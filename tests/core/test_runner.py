@@ -71,7 +71,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(make_model, error):
                    progress=lambda *tick: ticks.append(tick))
     assert np.abs(done.density.array - density.array).max() < 1e-4  # no tile is lost or added twice
     assert done.report.batch_size == 2 and max(network.sizes) == 2
-    assert [note for note in done.report.notes if "went on with 2" in note]
+    assert [note for note in done.report.notes if "continued with 2" in note]
     assert ticks[-1][0] == ticks[-1][1] == done.report.tiles_run
     assert all(a[0] <= b[0] for a, b in itertools.pairwise(ticks))
 
@@ -112,7 +112,7 @@ def test_auto_goes_on_with_the_cpu_where_a_gpu_lacks_an_operation(make_model, mo
     monkeypatch.setattr(devices, "available", lambda: there)
     density = noise((9, 9, 9))
     report = enhance(density, make_model(), skip_empty=False).report
-    assert report.device == "CPU, 1 thread" and "Went on with the CPU: " in report.notes[0] and "Some GPU" in report.notes[0]
+    assert report.device == "CPU, 1 thread" and "Continued on the CPU: " in report.notes[0] and "Some GPU" in report.notes[0]
     assert report.device_reason == "in place of Some GPU"
     assert estimate(density, make_model()).device.name == "cpu"
 
@@ -139,7 +139,7 @@ def test_a_gpu_that_calculates_wrongly_is_not_used(make_model, gpu, monkeypatch,
     assert estimate(density, make_model()).device.name == ("cpu:0" if trusted else "cpu")
     if not trusted:
         assert np.abs(done.density.array - density.array).max() < 1e-4
-        assert "Some GPU, 2 GB gives other numbers than the CPU" in done.report.notes[0]
+        assert "Some GPU, 2 GB gives different numbers from the CPU" in done.report.notes[0]
 
 
 class Faint(torch.nn.Module):
@@ -205,7 +205,7 @@ def test_auto_goes_on_with_the_cpu_where_a_gpu_has_no_memory_for_one_tile(make_m
     assert np.abs(done.density.array - density.array).max() < 1e-4
     assert (done.report.device, done.report.device_reason) == ("CPU", "in place of Some GPU, 2 GB")
     assert done.report.notes == (
-        "Went on with the CPU: Some GPU, 2 GB, has too little free memory for one tile of 32 x 32 x 32 voxels.",)
+        "Continued on the CPU: Some GPU, 2 GB, has too little free memory for one tile of 32 x 32 x 32 voxels.",)
     assert estimate(density, make_model(Recovers(1))).device.name == "cpu"
 
 
