@@ -6,7 +6,12 @@ import signal
 import sys
 from typing import TextIO
 
-from .cli import INTERRUPTED, main
+on_interrupt = signal.getsignal(signal.SIGINT)
+if on_interrupt is signal.default_int_handler:  # not if Ctrl-C is ignored, as in the background of a shell
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # during the imports, it ends the process without a traceback
+from .cli import INTERRUPTED, main  # noqa: E402
+
+signal.signal(signal.SIGINT, on_interrupt)
 
 
 class Lasting(io.TextIOWrapper):

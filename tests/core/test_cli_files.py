@@ -89,6 +89,20 @@ def test_interrupted_leaves_nothing(folder, density, weights, monkeypatch, sent,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_interrupted_while_libraries_are_imported(folder, weights, start):
+    """There is no traceback; the import of a library that takes long, here one in its place, is interrupted."""
+    (folder / "stand_in").mkdir()
+    (folder / "stand_in" / "tqdm.py").write_text(
+        "import sys, time; print('importing', file=sys.stderr, flush=True); time.sleep(30)")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = start(folder, "in.mrc", "out.mrc", "--model", weights, PYTHONPATH=f"{folder / 'stand_in'}:{ROOT}")
+    assert process.stderr.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20) == ("", "") and process.returncode == -signal.SIGINT
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_nohup(folder, weights, start):
     """A closed terminal does not end a run that was told to ignore this."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
