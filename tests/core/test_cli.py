@@ -127,7 +127,7 @@ def test_bad_input_is_one_sentence_and_exit_code_1(folder, call, weights, densit
     before = names(folder)
     for arguments, words in [
         (("cut.mrc", "out.mrc", "--model", weights), "cut short"),
-        (("inf.mrc", "out.mrc", "--model", weights), "not finite"),
+        (("inf.mrc", "out.mrc", "--model", weights), "not finite numbers (NaN or infinite) in 1 of 27,720 voxels"),
         (("none.mrc", "out.mrc", "--model", weights), "There is no file"),
         (("in.mrc", "none/out.mrc", "--model", weights), "cannot be written"),
         (("in.mrc", "o" * 300 + ".mrc", "--model", weights), "too long"),
@@ -135,9 +135,11 @@ def test_bad_input_is_one_sentence_and_exit_code_1(folder, call, weights, densit
         (("in.mrc", "out.mrc", "--model", "none"), "There is no model"),
         (("in.mrc", "out.mrc", "--model", "in.mrc"), "not a SuperEM weights file"),
         (("in.mrc", "out.mrc", "--model", weights, "--voxel-size", "0"), "voxel size"),
-        (("in.mrc", "out.mrc", "--model", weights, "--device", "cuda:77"), "was asked for"),
+        (("in.mrc", "out.mrc", "--model", weights, "--device", "cuda:77"), "was requested"),
         (("in.mrc", "out.mrc", "--model", weights, "--level", "1.5"), "lies between 0 and "),
         (("in.mrc", "out.mrc", "--model", weights, "--level", "0"), "lies between 0 and "),
+        (("in.mrc", "out.mrc", "--model", weights, "--level", "-1e-3"), "no contour at level -0.001"),
+        (("in.mrc", "out.mrc", "--model", weights, "--level", "-.5"), "no contour at level -0.5"),
     ]:
         code, out, err = call(*arguments)
         assert (code, out) == (1, "")
