@@ -79,7 +79,7 @@ def volume(session):
 
 
 @pytest.fixture(params=["method", "object"])
-def painted(request, session, monkeypatch):
+def recolouring(request, session, monkeypatch):
     """Surfaces keep their recolouring by `color sample` as a method (ChimeraX 1.7 to 1.10) or as an object (from 1.11 on)."""
     from chimerax.surface.colorvol import VolumeColor
 

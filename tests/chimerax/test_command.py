@@ -200,7 +200,7 @@ def test_reliability_where_density_is_cut(run, session, weights, options):
     assert not (surface.vertex_colors == nowhere).all(axis=1).any()
 
 
-def test_reliability_follows_the_result(painted, run, session, volume, weights):
+def test_reliability_follows_the_result(recolouring, run, session, volume, weights):
     """A result that has been moved keeps its colours at the next level."""
     from chimerax.geometry import translation
 
@@ -223,7 +223,7 @@ def test_reliability_follows_the_result(painted, run, session, volume, weights):
 
 
 @pytest.mark.parametrize("grid", ["1A", "input"])
-def test_reliability_does_not_follow_the_input(painted, run, session, volume, weights, grid):
+def test_reliability_does_not_follow_the_input(recolouring, run, session, volume, weights, grid):
     """An input that is coloured by the same map, as the help says, can be moved: the result is coloured as before."""
     result = run(f"superem #1 model {weights} reliability true hideMaps false grid {grid}")
     run("color sample #1 map #3 palette 0,red:1,blue")

@@ -25,7 +25,7 @@ def pair(session):
     return Pair(before, after)
 
 
-def test_a_map_coloured_by_another_stays_so(painted, pair):
+def test_a_map_coloured_by_another_stays_so(recolouring, pair):
     """Blending, flipping and levels, previewed or final, keep the colours of the other map, with the requested transparency."""
     from chimerax.core.commands import run
 
@@ -51,7 +51,7 @@ def test_a_map_coloured_by_another_stays_so(painted, pair):
     assert colours() == pytest.approx(255)
 
 
-def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(painted, pair, monkeypatch):
+def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(recolouring, pair, monkeypatch):
     """The colours survive `tile`, which draws a pending level and moves a map before the map of its colours follows."""
     from chimerax.core.commands import run
     from chimerax.geometry import translation
