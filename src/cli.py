@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="superem", usage=f"python -m {__package__} INPUT.mrc OUTPUT.mrc [options]   (--help lists them)",
         description="Super-resolve a cryo-EM map.",
         epilog=f"{provenance.CAUTION} Exit code: 0 if every file was written, 1 if not, 2 for wrong options, 130 if interrupted.")
+    parser._negative_number_matcher = re.compile(r"-\.?\d")  # as in later versions of Python; it takes -1e-3 for a number, too
     add = parser.add_argument
     add("input", nargs="?", type=Path, metavar="INPUT.mrc", help="map to work on: MRC or CCP4, also .gz")
     add("output", nargs="?", type=Path, metavar="OUTPUT.mrc", help="super-resolved map to write")
@@ -96,9 +98,14 @@ def _check_usage(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
         if path.suffix != ".mrc":
             parser.error(f"the output's name must end in .mrc, unlike {path}")
     outputs = list(filter(None, (args.output, args.reliability, args.json)))
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # without one, PyTorch's libraries fail, too
+        raise MapError("The working folder does not exist any more; change to another one first.") from None
     resolved = [os.path.realpath(path) for path in (args.input, *outputs)]
-    if len(set(resolved)) < len(resolved) or any(_is_same(args.input, path) for path in outputs):
-        parser.error("input, outputs and report must be different files")
+    sources = (args.input, store.find(args.model))
+    if len(set(resolved)) < len(resolved) or any(_is_same(source, path) for source in sources for path in outputs):
+        parser.error("input, model, outputs and report must be different files")
     for path in outputs:
         if os.path.exists(path) and not args.overwrite:  # unlike Path.exists, no error where access is denied
             parser.error(f"{path} exists; use --overwrite to replace it")

@@ -24,6 +24,8 @@ def require_writable(path: Path) -> None:
     try:
         if path.exists() and not path.is_file():
             raise OSError(0, "it is a folder" if path.is_dir() else "it is no file")
+        if path.exists() and not os.access(path, os.W_OK):  # it could be replaced, but is protected for a reason
+            raise OSError(0, "it is write-protected")
         with tempfile.TemporaryFile(dir=_folder(path)):
             pass
     except OSError as error:

@@ -120,8 +120,8 @@ def check(density: DensityMap) -> None:
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        raise MapError(f"{name} has {bad:,} voxel{'s' if bad > 1 else ''} that are not finite numbers (NaN or "
-                       "infinite); replace them, for instance with zero, first.")
+        raise MapError(f"{name} has values that are not finite numbers (NaN or infinite) in {bad:,} of {array.size:,} voxels; "
+                       "replace them, for instance with zero, first.")
     if low == high:
         raise MapError(f"{name} has the same density, {low:g}, in every voxel; there is nothing to enhance.")
     if high <= 0:

@@ -44,6 +44,8 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
         rectangular grid.
     """
     path = Path(path)
+    if path.is_fifo():
+        raise MapError(f"{path} is a pipe; SuperEM needs a file, which may be compressed (.gz, .bz2).")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about flaws in the header; those that matter are checked below

@@ -47,6 +47,42 @@ def test_links(folder, call, weights):
     assert call("in.mrc", "second.mrc", "--overwrite", "--model", weights)[0] == 2
 
 
+def test_the_model_is_not_replaced(folder, call, weights):
+    (folder / "w.safetensors").write_bytes(weights.read_bytes())
+    code, _, err = call("in.mrc", "out.mrc", "--model", "w.safetensors", "--json", "w.safetensors", "--overwrite")
+    assert code == 2 and "input, model, outputs and report must be different files" in err
+
+
+def test_a_protected_file_is_not_replaced(folder, call, weights, monkeypatch):
+    """On Windows, that would fail after the work; elsewhere it would work, but the file is protected for a reason."""
+    (folder / "out.mrc").write_text("precious")
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write to every file
+    code, _, err = call("in.mrc", "out.mrc", "--model", weights, "--overwrite")
+    assert (code, err) == (1, "superem: out.mrc cannot be written (it is write-protected).\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be deleted there")
+def test_working_folder_that_is_deleted(folder, call, weights, tmp_path_factory, monkeypatch):
+    """Before the work: one sentence; during the work: the result is kept elsewhere."""
+    temporary, here = tmp_path_factory.mktemp("temporary"), folder / "here"
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    here.mkdir()
+    monkeypatch.chdir(here)
+    enhance = predict.enhance
+
+    def delete_and_enhance(*arguments, **more):
+        here.rmdir()
+        return enhance(*arguments, **more)
+
+    monkeypatch.setattr("superem.core.predict.enhance", delete_and_enhance)
+    arguments = (folder / "in.mrc", "out.mrc", "--model", weights, "--device", "cpu")
+    code, _, err = call(*arguments)
+    assert code == 1 and "out.mrc cannot be written (No such file or directory); it is kept as" in err
+    assert read_mrc(next(temporary.glob("superem-kept-*/out.mrc"))).step == (1, 1, 1)
+    code, _, err = call(*arguments)
+    assert (code, err) == (1, "superem: The working folder does not exist any more; change to another one first.\n")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 def test_links_for_the_output(folder, call, weights):
     """The file that a link points to is written; what is neither a file nor a link to one is not touched."""

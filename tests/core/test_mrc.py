@@ -1,6 +1,7 @@
 """Tests of map files: they are read as in ChimeraX, and written completely or not at all."""
 
 import gzip
+import os
 import sys
 import tracemalloc
 
@@ -195,6 +196,14 @@ def test_missing_file_and_folder(tmp_path):
         read_mrc(tmp_path / "none.mrc")
     with pytest.raises(MapError, match="cannot be read"):
         read_mrc(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes there have no names in folders")
+def test_pipe(tmp_path):
+    """It is refused before it is opened, which would wait for someone to write to it."""
+    os.mkfifo(tmp_path / "a.mrc")
+    with pytest.raises(MapError, match="is a pipe; SuperEM needs a file"):
+        read_mrc(tmp_path / "a.mrc")
 
 
 def test_maps_of_chimerax_have_space_group_0_and_angles_may_be_unset(tmp_path, array):
