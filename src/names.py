@@ -113,7 +113,7 @@ def _source(result: Any, maps: Sequence[Any]) -> Any:
     if source in maps:
         return source
     original = _original(result.name)
-    return next((v for v in reversed(maps) if original is not None and file_name(v.name) == original), None)
+    return next((v for v in reversed(maps) if file_name(v.name) == original), None)
 
 
 def _says_result(name: str) -> bool:

@@ -105,10 +105,7 @@ def _mode(values: np.ndarray) -> float:
         half = (values.size + 1) // 2
         widths = values[half - 1 :] - values[: values.size - half + 1]
         start = int(np.argmin(widths))
-        narrowest = values[start : start + half]
-        if widths[start] == 0:  # more than half of the remaining values are equal: a masked or clipped map
-            return float(narrowest[0])
-        values = narrowest
+        values = values[start : start + half]
     return float(np.median(values))
 
 
