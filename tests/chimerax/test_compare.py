@@ -65,7 +65,9 @@ def test_a_map_coloured_by_another_is_moved_apart_with_its_colours(recolouring, 
         else:
             run(pair.session, command)
 
-    expected = add_map(pair.session, name="after expected Q")
+    grid = pair.after.data
+    expected = add_map(pair.session, np.pad(np.roll(blobs(), 3), 1), name="after expected Q", step=grid.step,
+                       origin=grid.ijk_to_xyz((-1, -1, -1)))
     run(pair.session, f"color sample #{pair.after.id_string} map #{expected.id_string} palette 0,red:1,blue")
     draw_frame(pair.session)
     watch(pair.session)
