@@ -19,7 +19,8 @@ from training import pool
 from training.card import trained
 from training.export import export, export_again
 from training.losses import BLUR, content, shell_disagreement
-from training.train import Run, main, parse
+from training.run import Run
+from training.train import main, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -149,7 +150,7 @@ def test_a_gradient_that_overflows_does_no_harm(run, monkeypatch):
     tensors = [torch.rand(1, 1, 8, 8, 8) for _ in range(3)]
     run.train_step(*tensors, torch.tensor([3.0]))
     with monkeypatch.context() as patch:
-        patch.setattr("training.train.content", lambda sr, *_: (sr * torch.inf).sum())
+        patch.setattr("training.run.content", lambda sr, *_: (sr * torch.inf).sum())
         assert not torch.isfinite(run.train_step(*tensors, torch.tensor([3.0]))["norm"])
     for network in (run.network, run.average):
         assert all(torch.isfinite(p).all() for p in network.parameters())
