@@ -14,7 +14,7 @@ from .cli import INTERRUPTED, main  # noqa: E402
 signal.signal(signal.SIGINT, on_interrupt)
 
 
-class Lasting(io.TextIOWrapper):
+class TolerantStream(io.TextIOWrapper):
     """A text stream that survives the loss of its output.
 
     A closed terminal or pipe, or a log on a full disk, must not end an hour's work.
@@ -41,20 +41,20 @@ class Lasting(io.TextIOWrapper):
         os.close(nowhere)
 
 
-def lasting(stream: TextIO | None, errors: str) -> TextIO:
+def tolerant(stream: TextIO | None, errors: str) -> TextIO:
     """Wrap a standard stream so that losing its output is no error; a missing one is replaced by the null device."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream or open(os.devnull, "w")
     encoding, buffered, through = stream.encoding, stream.line_buffering, stream.write_through
-    return Lasting(stream.detach(), encoding, errors, line_buffering=buffered, write_through=through)
+    return TolerantStream(stream.detach(), encoding, errors, line_buffering=buffered, write_through=through)
 
 
 for name in ("SIGTERM", "SIGHUP"):  # a queueing system stops the job, or its terminal is closed: clean up as after Ctrl-C
     sent = getattr(signal, name, None)  # Windows has no SIGHUP
     if sent and signal.getsignal(sent) != signal.SIG_IGN:  # as with nohup
         signal.signal(sent, lambda number, _frame: sys.exit(128 + number))
-sys.stdout = lasting(sys.stdout, "replace")  # the terminal or log may be unable to encode Å
-sys.stderr = lasting(sys.stderr, "backslashreplace")
+sys.stdout = tolerant(sys.stdout, "replace")  # the terminal or log may be unable to encode Å
+sys.stderr = tolerant(sys.stderr, "backslashreplace")
 code = main()
 # End by the signal itself, so that a shell loop over maps stops too.
 if code == INTERRUPTED and os.name == "posix":

@@ -17,7 +17,7 @@ EXPECTED_Q = "expected Q"
 #: Suffixes of files that hold one map.
 FILE_SUFFIXES = (".mrc", ".map", ".ccp4")
 #: Settings that change the map; a result's name lists in brackets those not at their defaults, and the region.
-TELLING = ("model", "tiling", "rotations", "grid", "resolution")
+MAP_SETTINGS = ("model", "tiling", "rotations", "grid", "resolution")
 #: Longest text of a map in a menu, in characters.
 MENU_WIDTH = 44
 _MARK = "superem_source"

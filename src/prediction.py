@@ -19,7 +19,7 @@ from .core.devices import DeviceError
 from .core.levels import enclosing
 from .expected_q import open_expected_q
 from .meter import Meter, status_text
-from .names import TELLING, label, part_words
+from .names import MAP_SETTINGS, label, part_words
 from .nets.store import DEFAULT, SUFFIX, WeightsError
 from .provenance import CAUTION
 
@@ -57,7 +57,7 @@ class Request:
     @property
     def words(self) -> list[str]:
         """Non-default choices that change the map, worded as in the command; a weights file is given by its name."""
-        changed = {name: value for name in TELLING if (value := getattr(self.settings, name)) != getattr(Settings(), name)}
+        changed = {name: value for name in MAP_SETTINGS if (value := getattr(self.settings, name)) != getattr(Settings(), name)}
         if "model" in changed:
             changed["model"] = Path(self.settings.model).name.removesuffix(SUFFIX)
         if "resolution" in changed:

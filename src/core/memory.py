@@ -10,7 +10,7 @@ from . import limits
 from .density import DensityMap, MapError
 from .resample import grid_shape_origin, has_step
 
-AT_MOST = 8  # arrays of the size of the 1 Å map held at the peak, after the network has run (measured: 6.9)
+PEAK_ARRAYS = 8  # arrays of the size of the 1 Å map held at the peak, after the network has run (measured: 6.9)
 
 
 def free_memory() -> int | None:
@@ -37,7 +37,7 @@ def main_memory(density: DensityMap, grid: str = "1A", network: int = 0) -> int:
         own = 0  # the input itself serves as the 1 Å map
     # On the input's grid, the result and the expected Q-scores come in addition, or the copy of the result that is sorted
     # for its contour level. The network's memory is not always returned to the system before that, so it counts, too.
-    return own * (3 if grid == "input" else 1) + AT_MOST * small + network
+    return own * (3 if grid == "input" else 1) + PEAK_ARRAYS * small + network
 
 
 def require_memory(density: DensityMap, grid: str = "1A") -> None:

@@ -124,14 +124,14 @@ class Pair:
         """Return the transparencies of `before` and `after`, in per cent, at a position of the blend slider."""
         return percent, 100 - percent
 
-    def side_by_side(self) -> Apart:
-        """Move `after` beside `before` on the screen; return the `Apart` that keeps it there."""
+    def side_by_side(self) -> SideBySide:
+        """Move `after` beside `before` on the screen; return the `SideBySide` that keeps it there."""
         with self._colours_kept(0, 0):
             self._run(f"{self._show_both()}; transparency {self.spec} 0 target s")
         about = _center_of_rotation(self.session.main_view)
         self._run(f"tile {self.spec} columns 2 spacingFactor 1.4 independentRotation false; "  # an expected-Q map moves along
                   f"cofr #{self.before.id_string}")
-        return Apart(self, about)
+        return SideBySide(self, about)
 
     # Levels
 
@@ -188,7 +188,7 @@ class Pair:
         run(self.session, command)
 
 
-class Apart:
+class SideBySide:
     """Keeps `after` beside `before` on the screen however the camera turns, so that both seem to turn alike.
 
     With `tile` alone, the mouse would turn each model about its own centre: all open models, and the colour key, would

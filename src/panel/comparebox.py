@@ -12,7 +12,7 @@ from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QHBoxLayout, QLabe
 
 from ..core.levels import enclosing
 from ..names import short_label
-from .compare import Apart, Pair, save_command, save_name, volume_at
+from .compare import Pair, SideBySide, save_command, save_name, volume_at
 
 STEPS = 100  # range of a slider
 LEVEL_HINT = "Level moves both contours at equal enclosed volume."
@@ -29,7 +29,7 @@ class CompareBox(QGroupBox):
         self._levels: tuple[float, float] | None = None  # of both maps, as last set by this box
         self._enclosed = (0.0, 0.0)  # Å³, at these levels
         self._place = STEPS // 2  # of the level slider, as last set by this box
-        self._apart: Apart | None = None  # maps that this box has moved apart
+        self._apart: SideBySide | None = None  # maps that this box has moved apart
         self._chosen: tuple[Any, ...] = ()  # the menus' maps when last looked at
         self.before, self.after = (
             ModelMenuButton(session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_NONE,
@@ -73,7 +73,7 @@ class CompareBox(QGroupBox):
     def find_tiled(self) -> None:
         """Treat the maps as side by side, as restored from a session file that was saved with them so."""
         if (pair := self.pair) is not None:
-            self._apart = Apart(pair)
+            self._apart = SideBySide(pair)
         self.beside.setChecked(self.tiled)
 
     def lay_together(self) -> None:

@@ -304,7 +304,7 @@ def test_side_by_side_is_tile(pair, monkeypatch):
 def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):
     """It keeps its place on the screen and turns like the other map, which stays aligned with all other models."""
     from chimerax.geometry import rotation, translation
-    from chimerax.superem.panel.compare import Apart
+    from chimerax.superem.panel.compare import SideBySide
 
     def frame():
         pair.session.triggers.activate_trigger("new frame", None)
@@ -317,7 +317,7 @@ def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):
     pair.before.position = rotation((1, 0, 0), 20) * translation((3, 4, 5))
     pair.after.position = translation((80, 2, 0)) * pair.before.position
     places = pair.before.position, other.position
-    apart = Apart(pair)
+    apart = SideBySide(pair)
     frame()
     assert np.allclose(pair.after.position.matrix, (translation((80, 2, 0)) * pair.before.position).matrix)
     there = on_screen().matrix
@@ -337,12 +337,12 @@ def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):
 def test_one_map_is_closed_side_by_side(pair, monkeypatch, closed):
     """The result returns to the place of its input."""
     from chimerax.geometry import rotation, translation
-    from chimerax.superem.panel.compare import Apart
+    from chimerax.superem.panel.compare import SideBySide
 
     monkeypatch.setattr("chimerax.superem.panel.compare.run", lambda *_: None)
     home = rotation((1, 0, 0), 20) * translation((3, 4, 5))
     pair.before.position, pair.after.position = home, translation((80, 2, 0)) * home
-    apart = Apart(pair)
+    apart = SideBySide(pair)
     pair.session.triggers.activate_trigger("new frame", None)
     pair.session.models.close([getattr(pair, closed)])
     apart.end()
