@@ -7,7 +7,7 @@ import pytest
 
 from build_wheel import build
 from chimerax_library import draw_frame, start_session
-from made_maps import add_map
+from made_maps import add_map, blobs
 from panels import give_window, jobs, open_panel, wait
 
 # Two threads of PyTorch block each other as soon as another program runs. PyTorch reads this when it is first imported.
@@ -128,3 +128,20 @@ def result(tool, volume):
     tool.run_button.click()
     assert wait(tool.session, lambda: not jobs(tool.session))
     return tool.compare.after.value
+
+
+@pytest.fixture
+def pair(session):
+    """Two maps of the same blobs, the second one sharper."""
+    from chimerax.core.commands import run
+    from chimerax.std_commands import hide, show, transparency
+    from chimerax.superem.panel.compare import Pair
+
+    draw_frame(session)
+    for module in (hide, show, transparency):
+        module.register_command(session.logger)
+    before, after = add_map(session, name="before"), add_map(session, blobs() ** 2, name="after")
+    for volume in (before, after):
+        run(session, f"volume #{volume.id_string} level 0.3 style surface")
+    draw_frame(session)
+    return Pair(before, after)

@@ -1,6 +1,5 @@
 """Tests of user-supplied lists of maps and structures: errors are reported in one sentence."""
 
-
 import numpy as np
 import pytest
 from superem.core.density import DensityMap, MapError
