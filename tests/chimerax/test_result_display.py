@@ -195,3 +195,17 @@ def test_reliability_of_an_image_has_no_surface_to_colour(run, session, volume, 
     run(f"superem #1 model {weights} reliability true")
     assert volume.display and "is colored" not in session.log.text("note")
     assert any(m.name == f"{RESULT} expected Q" for m in session.models.list())
+
+
+def test_key_to_the_colours(window, volume, weights, monkeypatch):
+    """With a window, a colour key explains the colours."""
+    from chimerax.core import commands
+
+    keys, run = [], commands.run
+
+    def run_but_key(session, command, **options):  # the library lacks `key`
+        return keys.append(command) if command.startswith("key ") else run(session, command, **options)
+
+    monkeypatch.setattr(commands, "run", run_but_key)
+    run(window, f"superem #1 model {weights} reliability true block true")
+    assert keys == ["key #d73027:Q=0.1 #fdae61:0.3 #ffffbf:0.5 #4575b4:0.7 fontSize 18"]
