@@ -1,6 +1,8 @@
-"""Fixtures: a real ChimeraX session, in which `toolshed install` has installed the wheel of this checkout."""
+"""Fixtures: a real ChimeraX session with the wheel of this checkout installed, its maps, its jobs and the panel."""
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -145,3 +147,45 @@ def pair(session):
         run(session, f"volume #{volume.id_string} level 0.3 style surface")
     draw_frame(session)
     return Pair(before, after)
+
+
+@pytest.fixture
+def queue(session):
+    """The session's queue of jobs."""
+    from chimerax.superem.job import jobs
+
+    return jobs(session)
+
+
+@pytest.fixture
+def submit(queue, weights):
+    """Return a function that submits a job for a map, with the identity network."""
+    from chimerax.superem.prediction import Request, Settings
+
+    def submit(volume, reliability=False, **options):
+        return queue.submit(Request(volume, Settings(model=str(weights), device="cpu", reliability=reliability), **options))
+
+    return submit
+
+
+@pytest.fixture
+def gate(monkeypatch, session):
+    """Hold every prediction after its first batch until the gate is opened."""
+    from chimerax.superem import prediction
+
+    gate = threading.Event()
+    predict = prediction.predict
+
+    def held(part, seen, settings, progress):
+        def wait(done, total):
+            going = progress(done, total)
+            while going and done >= 1 and not gate.is_set():
+                time.sleep(0.01)
+                going = progress(done, total)
+            return going
+
+        return predict(part, seen, settings, wait)
+
+    monkeypatch.setattr(prediction, "predict", held)
+    yield gate
+    gate.set()

@@ -1,4 +1,4 @@
-"""Functions to test the panel: ChimeraX's session with real Qt widgets."""
+"""Functions to test the panel and its jobs: ChimeraX's session with real Qt widgets, or without a window."""
 
 import sys
 import time
@@ -57,3 +57,13 @@ def jobs(session: Any) -> list[Any]:
     from chimerax.superem.job import jobs as queue
 
     return queue(session).list()
+
+
+def wait_without_window(session: Any, condition: Any) -> None:
+    """Run queued calls on the main thread until the condition is true."""
+    assert session.ui.run_until(condition, 60)
+
+
+def running(job: Any) -> bool:
+    """Return whether the job has begun to predict."""
+    return job.stage == "predicting" and job.progress[0] >= 1
