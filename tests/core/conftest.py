@@ -1,4 +1,4 @@
-"""Fixtures: models and maps with known results, and the command line."""
+"""Fixtures and functions: models and maps with known results, and the command line."""
 
 import os
 import subprocess
@@ -131,3 +131,10 @@ def positions(density):
     """Return the positions (nz, ny, nx, 3) of all voxels, xyz in Å."""
     k, j, i = np.meshgrid(*(np.arange(n) for n in density.shape), indexing="ij")
     return density.positions(np.stack([i, j, k], axis=-1))
+
+
+def noise(shape, seed=0, **geometry):
+    """Return a map of normal noise, with the keywords of DensityMap."""
+    array = np.random.default_rng(seed).normal(size=shape)
+    array.flat[0] = 3  # so that even the smallest map has positive density
+    return DensityMap(array, **geometry)
