@@ -1,9 +1,13 @@
-"""Fixtures: a small made-up molecule, and made-up maps with their evaluation, so that no test needs external data."""
+"""Fixtures: a small made-up molecule, made-up maps with their evaluation, and an archive, so that no test needs external data."""
 
 import csv
 import gzip
+import http.server
+import re
+import threading
 
 import gemmi
+import mrcfile
 import numpy as np
 import pytest
 import torch
@@ -12,12 +16,14 @@ from superem.core.mrc import write_mrc
 from superem.nets import store
 
 from superem import nets
-from training import metrics, pool, simulate
+from training import fetch, metrics, pool, simulate
+from training.density import gaussian_density
 from training.evaluate import main as evaluate
-from training.structures import Scatterers
+from training.structures import Scatterers, read_scatterers
 
 TRAINING = {"steps": 1000, "hours": 0.5, "tile_edge": 40, "batch": 20, "device": "one GPU", "objective": "fsc",
             "share_of_real_tiles": 0.25}
+STEP, START = 1.25, (-6, 3, 9)  # voxel size in Å, and position of the map's first voxel in voxels, in `archive`
 
 
 @pytest.fixture(scope="session")
@@ -120,3 +126,92 @@ def evaluated(make_network, tmp_path_factory):
     evaluate(["--data", str(root), "--models", str(root / "small.safetensors"), "--fast", "--controls",
               "--cache", str(root / "cache"), "--json", str(root / "evaluation.json")])
     return root
+
+
+def entry(rng):
+    """Return, as mmCIF text, two chains side by side with hydrogens, waters and an alternative conformation."""
+    structure = gemmi.Structure()
+    structure.name = "1TST"
+    model = gemmi.Model("1")
+    for letter, shift in (("A", 12.0), ("B", 40.0)):
+        chain = gemmi.Chain(letter)
+        for number in range(1, 41):
+            residue = gemmi.Residue()
+            residue.name, residue.seqid, residue.entity_type = "ALA", gemmi.SeqId(str(number)), gemmi.EntityType.Polymer
+            place = rng.uniform(0, 14, 3) + (shift, 20, 26)
+            names = [("N", "N", 0), ("CA", "C", 1.4), ("C", "C", 2.8), ("O", "O", 4.0), ("HA", "H", 1.9)]
+            for name, element, along in names:
+                for altloc in ("A", "B") if (name, number) == ("CA", 3) else ("\0",):
+                    atom = gemmi.Atom()
+                    atom.name, atom.element, atom.altloc, atom.b_iso, atom.occ = name, gemmi.Element(element), altloc, 30, 1
+                    atom.pos = gemmi.Position(place[0] + along, place[1], place[2])
+                    residue.add_atom(atom)
+            chain.add_residue(residue)
+        water = gemmi.Residue()
+        water.name, water.seqid = "HOH", gemmi.SeqId("201")
+        oxygen = gemmi.Atom()
+        oxygen.name, oxygen.element, oxygen.pos = "O", gemmi.Element("O"), gemmi.Position(shift, 20, 26)
+        water.add_atom(oxygen)
+        chain.add_residue(water)
+        model.add_chain(chain)
+    structure.add_model(model)
+    structure.setup_entities()
+    return structure.make_mmcif_document().as_string()
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A server with one PDB and one EMDB entry: its URL, the requests it got, where to break off answers, and its files."""
+    files, asked, breaks = {}, [], []
+    text = entry(np.random.default_rng(2))
+    files["/pdb/data/structures/divided/mmCIF/ts/1tst.cif.gz"] = gzip.compress(text.encode())
+    (tmp_path / "entry.cif").write_text(text)
+    atoms = read_scatterers(tmp_path / "entry.cif")
+    origin = tuple(STEP * s for s in START)
+    array = gaussian_density(atoms.coordinates, atoms.weights, (56, 52, 60), 1.2, origin, (STEP,) * 3)
+    with mrcfile.new(tmp_path / "emd.map") as file:
+        file.set_data(array - np.float32(0.02))  # negative solvent
+        file.voxel_size = STEP
+        file.header.nxstart, file.header.nystart, file.header.nzstart = START
+    files["/emdb/structures/EMD-9/map/emd_9.map.gz"] = gzip.compress((tmp_path / "emd.map").read_bytes())
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers.get("Range")))
+            data = files.get(self.path, 404)
+            if isinstance(data, int):  # an HTTP error instead of a file
+                self.send_error(data)
+                return
+            begin = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if "whole files only" not in files else None
+            rest = data[int(begin[1]) :] if begin else data
+            self.send_response(206 if begin else 200)
+            self.send_header("Content-Length", str(len(rest)))
+            self.end_headers()
+            self.wfile.write(rest[: breaks.pop()] if breaks else rest)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked, breaks, files
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def lists(tmp_path, monkeypatch):
+    """A function that writes short lists of ids, which replace the project's."""
+    monkeypatch.setattr(fetch, "IDS", tmp_path / "ids")
+
+    def write(structures=(), maps=()):
+        for name, columns, rows in (
+            ("structures.csv", "set,name,pdb,chains,atoms", structures),
+            ("maps.csv", "id,emdb,pdb,chains,resolution,group,split,used,fetch,zone,clip,note", maps),
+        ):
+            (tmp_path / "ids").mkdir(exist_ok=True)
+            (tmp_path / "ids" / name).write_text("\n".join([columns, *rows]) + "\n")
+
+    return write
