@@ -49,8 +49,8 @@ def with_values(*values):
 
 
 @pytest.mark.parametrize("array, words", [
-    (with_values(np.nan), "1 voxel that"),
-    (with_values(np.inf, np.nan, -np.inf), "3 voxels that"),
+    (with_values(np.nan), "in 1 of 120 voxels"),
+    (with_values(np.inf, np.nan, -np.inf), "in 3 of 120 voxels"),
     (np.full((4, 4, 4), 0.5), "same density"),
     (-np.abs(noise()) - 1, "no positive density"),
     (noise((1, 20, 20)), "single plane"),
