@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"superem: {error}", file=sys.stderr)
         return FAILED
     except MemoryError:
-        print("superem: memory is short; work on a part of the map.", file=sys.stderr)
+        print("superem: memory is short; close other programs, or cut a part out of the map first.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("superem: interrupted; no file is left half written", file=sys.stderr)

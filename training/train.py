@@ -1,7 +1,7 @@
 """Train a generator from a pool of pairs.
 
     python -m training.train --name unet --hours 2
-    python -m training.train --name unet --hours 3            # goes on where it left off
+    python -m training.train --name unet --hours 3            # continues where it stopped
     python -m training.train --name next --start-from unet    # a new run from weights that ship
     python -m training.train --name big --device cuda --size 64 --batch 32 --hours 0.4
     python -m training.train --name paper --architecture generator --target-scale 0.25 \

@@ -54,6 +54,6 @@ def _rename_to_new(part: Path, target: Path) -> None:
         target.open("xb").close()
         try:
             os.replace(part, target)
-        except OSError:
+        except BaseException:  # a signal, too
             target.unlink()
             raise

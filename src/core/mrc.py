@@ -44,9 +44,9 @@ def read_mrc(path: str | Path, voxel_size: float | None = None) -> DensityMap:
         rectangular grid.
     """
     path = Path(path)
-    if path.is_fifo():
-        raise MapError(f"{path} is a pipe; SuperEM needs a file, which may be compressed (.gz, .bz2).")
     try:
+        if path.is_fifo():
+            raise MapError(f"{path} is a pipe; SuperEM needs a file, which may be compressed (.gz, .bz2).")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about flaws in the header; those that matter are checked below
             with mrcfile.open(path, permissive=True, header_only=True) as file:

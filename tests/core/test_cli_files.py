@@ -236,7 +236,7 @@ def test_memory_that_is_short_after_the_work(folder, call, weights, monkeypatch)
 def test_memory_that_is_short_before_the_work(call, weights, monkeypatch):
     monkeypatch.setattr("superem.cli.surface_volume", no_memory)
     code, out, err = call("in.mrc", "out.mrc", "--model", weights, "--device", "cpu")
-    assert (code, out, err) == (1, "", "superem: memory is short; work on a part of the map.\n")
+    assert (code, out, err) == (1, "", "superem: memory is short; close other programs, or cut a part out of the map first.\n")
 
 
 @pytest.mark.parametrize("links", [True, False])

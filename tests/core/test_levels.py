@@ -93,6 +93,16 @@ def test_a_plateau_is_enclosed_as_a_whole_or_not_at_all(padded, start):
         assert level_for_surface(array, wanted, step, measure, start) == (plateau, whole)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
+def test_levels_of_a_map_of_whole_numbers(share):
+    """Many voxels share each density; the level lies between two of them."""
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=(24, 20, 22)), 1.2)
+    array = np.maximum(np.round(noise / noise.std()), 0).astype(np.float32)
+    wanted = share * array.size
+    level, found = level_for_surface(array, wanted, (1, 1, 1), surface_of(array, (1, 1, 1)))
+    assert found == surface_volume(array, level, (1, 1, 1)) == pytest.approx(wanted, rel=0.02)
+
+
 def test_words_name_one_volume_or_both():
     assert agree(1000, 1019) and not agree(1000, 1030) and not agree(1030, 1000)
     assert enclosing(1000, 1001, "about ") == "both enclose about 1,000 Å³"

@@ -197,6 +197,11 @@ def test_missing_file_and_folder(tmp_path):
         read_mrc(tmp_path)
 
 
+def test_a_name_that_the_system_refuses(tmp_path):
+    with pytest.raises(MapError, match="cannot be read"):
+        read_mrc(tmp_path / ("x" * 300 + ".mrc"))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes there have no names in folders")
 def test_pipe(tmp_path):
     """It is refused before it is opened, which would wait for someone to write to it."""
