@@ -89,10 +89,12 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def repeated(groups: list[str], names: list[str]) -> str:
     """Return sentences that name proteins, and a reconstruction, with several maps."""
-    said = [f"{count(n).capitalize()} of the {count(len(names))} maps are of one protein, {group}."
-            for group, n in Counter(groups).items() if n > 1]
-    if set(SAME_RECONSTRUCTION) <= set(names):
-        said.append(f"Two of these, {' and '.join(SAME_RECONSTRUCTION)}, are most likely of one reconstruction.")
+    said = []
+    for group, n in Counter(groups).items():
+        if n > 1:
+            said.append(f"{count(n).capitalize()} of the {count(len(names))} maps are of one protein, {group}.")
+        if set(SAME_RECONSTRUCTION) <= {name for name, of in zip(names, groups, strict=True) if of == group}:
+            said.append(f"Two of these, {' and '.join(SAME_RECONSTRUCTION)}, are most likely of one reconstruction.")
     return " ".join(said)
 
 
