@@ -107,10 +107,10 @@ def level_for_surface(
             found = max(tried[level], LEAST * volume)
             level = level_for_volume(array, enclosed_volume(array, level, step) * volume / found, step)
         if level in tried:  # many voxels share this density, as in maps of whole numbers: go on with the next one
-            higher = tried[level] > volume
-            beyond = array[array > level] if higher else array[array < level]
-            if beyond.size:
-                level = float(beyond.min() if higher else beyond.max())
+            beyond = (array.min(where=array > level, initial=np.inf) if tried[level] > volume else
+                      array.max(where=array < level, initial=-np.inf))
+            if np.isfinite(beyond):
+                level = float(beyond)
     return min(tried.items(), key=lambda item: (abs(item[1] - volume), item[0]))
 
 
