@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from . import provenance
+from . import names, provenance
 from .core import limits, predict, tiles
 from .core.density import DensityMap, MapError, check
 from .core.devices import REQUESTS, DeviceError, choose, import_torch
@@ -137,7 +137,7 @@ def _run(args: argparse.Namespace) -> bool:
     choose(args.device)  # report a missing device before reading any file
     model = store.load(args.model)
     density = read_mrc(args.input, args.voxel_size)
-    _check_labels(args.input)
+    _check_kind(args.input)
     sha256 = provenance.file_sha256(args.input) if args.json else None  # now: the file may change or vanish during the run
     name = args.input.name
     check(density)
@@ -198,12 +198,12 @@ def _progress(name: str) -> Iterator[Meter]:
         yield Meter(show)
 
 
-def _check_labels(path: Path) -> None:
+def _check_kind(path: Path) -> None:
     """Refuse a map of expected Q-scores; warn of a super-resolved map."""
     labels = read_labels(path)
-    if provenance.EXPECTED_Q_LABEL in labels:
+    if names.says_expected_q(path.name, labels):
         raise MapError(f"{path} holds the Q-score to expect, not density; give the original map.")
-    if provenance.ESTIMATE_LABEL in labels:
+    if names.says_result(path.name, labels):
         print(f"superem: {path} is itself a super-resolved map, and so an estimate; give the original map.", file=sys.stderr)
 
 

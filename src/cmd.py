@@ -29,7 +29,7 @@ from .core.predict import GRIDS, RESOLUTIONS, ROTATION_COUNTS, require_reliabili
 from .core.tiles import PRESETS
 from .job import jobs
 from .names import is_expected_q, is_result, label
-from .nets.store import DEFAULT, FOLDER, SUFFIX, WeightsError, bundled, find, read_card
+from .nets.store import DEFAULT, FOLDER, WeightsError, bundled, find, read_card
 from .prediction import LARGEST_BATCH, Request, Settings, model_id_problem, words_of
 from .provenance import version
 from .volumes import check_kind
@@ -81,7 +81,7 @@ def superem(
     except (MapError, WeightsError) as error:
         raise UserError(str(error)) from error
     given = int(rotations) if rotations and int(rotations) != card.rotations else None  # None for the model's own number
-    if weights != FOLDER / (model + SUFFIX):  # when a job starts, a relative path may lead elsewhere
+    if weights.parent != FOLDER:  # when a job starts, a relative path may lead elsewhere
         model = str(weights.absolute())
     settings = Settings(device, model, tiling, given, batch_size, grid, resolution, reliability)
     for volume in filter(is_result, volumes):

@@ -58,7 +58,7 @@ def bracketed(words: Sequence[str]) -> str:
 def result_name(source: Any, words: Sequence[str] = ()) -> str:
     """Return the name of a result of the map `source`; `words` list what differs from the default settings."""
     name, details = source.name, bracketed(words)
-    if not _says_result(name):
+    if not says_result(name):
         name += f" {SUFFIX}"
     return name if name.endswith(details) else name + details
 
@@ -74,18 +74,28 @@ def mark(result: Any, source: Any) -> None:
     setattr(result, _MARK, weakref.ref(source))
 
 
-def is_result(volume: Any) -> bool:
-    """Return whether a map is super-resolved: made in this session, or identified by its name or file header.
+def says_result(name: str, labels: Sequence[str] = ()) -> bool:
+    """Return whether a map is super-resolved, by its name or that of its file, or by the labels in its file's header."""
+    return _original(name) is not None or ESTIMATE_LABEL in labels
 
-    The name alone does not suffice: ChimeraX renames a saved map after its file, into which it does not write our
+
+def says_expected_q(name: str, labels: Sequence[str] = ()) -> bool:
+    """Return whether a map holds expected Q-scores instead of density, by its name or its labels, as `says_result`."""
+    return bool(_EXPECTED_Q.search(file_name(name))) or EXPECTED_Q_LABEL in labels
+
+
+def is_result(volume: Any) -> bool:
+    """Return whether a Volume is super-resolved: made in this session, or identified by its name or file header.
+
+    Name and header alone do not suffice: ChimeraX renames a saved map after its file, into which it does not write our
     label.
     """
-    return hasattr(volume, _MARK) or _says_result(volume.name) or _is_labelled(volume, ESTIMATE_LABEL)
+    return hasattr(volume, _MARK) or says_result(volume.name, _labels(volume))
 
 
 def is_expected_q(volume: Any) -> bool:
-    """Return whether a map holds expected Q-scores instead of density, by its name or file header."""
-    return bool(_EXPECTED_Q.search(file_name(volume.name))) or _is_labelled(volume, EXPECTED_Q_LABEL)
+    """Return whether a Volume holds expected Q-scores instead of density, by its name or file header."""
+    return says_expected_q(volume.name, _labels(volume))
 
 
 def newest_pair(session: Any) -> tuple[Any, Any] | None:
@@ -116,10 +126,6 @@ def _source(result: Any, maps: Sequence[Any]) -> Any:
     return next((v for v in reversed(maps) if file_name(v.name) == original), None)
 
 
-def _says_result(name: str) -> bool:
-    return _original(name) is not None
-
-
 def _original(name: str) -> str | None:
     """Return the file-name form of the name of a result's input, as contained in the result's name; None if it is no result."""
     plain = file_name(name)
@@ -127,7 +133,8 @@ def _original(name: str) -> str | None:
     return plain[:found.start()] if found else None
 
 
-def _is_labelled(volume: Any, words: str) -> bool:
-    header = getattr(volume.data, "file_header", None)  # present for MRC files that ChimeraX has read
+def _labels(volume: Any) -> list[str]:
+    """Return the labels in the header of a Volume's file; none if ChimeraX did not read it from an MRC file."""
+    header = getattr(volume.data, "file_header", None)
     labels = header.get("labels", ()) if isinstance(header, dict) else ()
-    return any(text.startswith(words.encode()) for text in labels)
+    return [text.decode("latin-1").rstrip("\0 ") for text in labels]

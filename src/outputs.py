@@ -60,9 +60,11 @@ def written(path: Path, write: Callable[[Path], None]) -> Path | None:
             continue
         try:
             write(kept / path.name)
-        except MapError:
+        except BaseException as error:  # Ctrl-C as well leaves no empty folder
             kept.rmdir()
-            continue
+            if isinstance(error, MapError):
+                continue
+            raise
         print(f"superem: {reason}; it is kept as {kept / path.name}.", file=sys.stderr)
         return kept / path.name
     print(f"superem: {reason}, and it could not be kept anywhere else.", file=sys.stderr)

@@ -155,7 +155,7 @@ def show(session: Any, request: Request, density: DensityMap, enhanced: Any) -> 
         f"{label(result)} of {label(source)}. {report.summary()}",
         *([problem] if problem else []),
         *report.notes,
-        *_contoured(session, result, source, density, " with the voxel size before the run" if shift is None else ""),
+        *_contoured(session, result, source, density, " with the voxel size and axes before the run" if shift is None else ""),
         CAUTION,
     ]
     if enhanced.reliability:

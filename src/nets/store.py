@@ -145,14 +145,17 @@ def find(name_or_path: str) -> Path:
     Raises
     ------
     WeightsError
-        If there is none; the message lists the bundled models.
+        If there is none, when the message lists the bundled models, or if it cannot be reached.
     """
     inside = FOLDER / (name_or_path + SUFFIX)
-    if inside.parent == FOLDER and inside.is_file():
-        return inside
     path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
+    try:
+        if inside.parent == FOLDER and inside.is_file():
+            return inside
+        if path.is_file():
+            return path
+    except OSError as error:  # a folder without access, or a name too long
+        raise WeightsError(f"The weights file {path} cannot be read: {error.strerror}.") from error
     names = ", ".join(card.name for card in bundled()) or "none"
     raise WeightsError(f'There is no model or weights file "{name_or_path}"; the bundled models are: {names}.')
 

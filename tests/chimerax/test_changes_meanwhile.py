@@ -107,7 +107,7 @@ def test_voxel_size_changed_meanwhile(run, session, volume, submit, meanwhile):
     warning = "The voxel size or the axes of blobs #1 were changed while superem ran."
     assert warning in session.log.text("warning") and warning in job.lines[-1]
     assert np.allclose(job.result.data.step, 1)
-    assert "Å³ with the voxel size before the run." in "\n".join(job.lines)
+    assert "Å³ with the voxel size and axes before the run." in "\n".join(job.lines)
 
 
 def test_a_cell_that_is_hardly_skewed_is_not_one_that_changed(session, submit):

@@ -91,6 +91,16 @@ def test_own_results_are_not_taken_for_original_maps(folder, call, weights):
     assert code == 1 and err == "superem: q.mrc holds the Q-score to expect, not density; give the original map.\n"
 
 
+def test_results_that_chimerax_saved_are_known_by_their_names(folder, call, weights):
+    """ChimeraX writes none of our labels into a file, but proposes a name that tells."""
+    for name in ("x_superem.mrc", "x_superem_expected_Q.mrc"):
+        (folder / name).write_bytes((folder / "in.mrc").read_bytes())
+    code, _, err = call("x_superem.mrc", "new.mrc", "--model", weights, "--device", "cpu")
+    assert code == 0 and err.startswith("superem: x_superem.mrc is itself a super-resolved map")
+    code, _, err = call("x_superem_expected_Q.mrc", "twice.mrc", "--model", weights)
+    assert code == 1 and "holds the Q-score to expect, not density" in err
+
+
 def test_progress_within_a_tile_and_time_left(call, weights, monkeypatch):
     """A single tile may take minutes, so the progress bar advances with each layer."""
     monkeypatch.setattr("superem.meter.Meter.every", 0)

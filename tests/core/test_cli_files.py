@@ -14,8 +14,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from superem.core import predict
+from superem.core.density import MapError
 from superem.core.mrc import read_mrc, write_mrc
 from superem.core.resample import resample
+from superem.outputs import written
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -209,6 +211,18 @@ def test_disk_that_fills_up_during_the_work(folder, call, weights, tmp_path_fact
     code, out, err = call(*arguments)
     assert code == 1 and "it could not be kept anywhere else" in err and "Wrote" not in out
     assert names(folder) == ["in.mrc", "q.mrc"] and names(temporary) == sorted(path.parent.name for path in kept)
+
+
+def test_interrupted_while_a_result_is_kept(tmp_path, monkeypatch):
+    """Ctrl-C leaves no empty folder behind."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(path):
+        raise KeyboardInterrupt if path.parent.name.startswith("superem-kept-") else MapError("full")
+
+    with pytest.raises(KeyboardInterrupt):
+        written(tmp_path / "out.mrc", write)
+    assert names(tmp_path) == []
 
 
 def no_memory(*_):

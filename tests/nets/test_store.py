@@ -154,6 +154,19 @@ def test_a_missing_model_names_the_ones_there_are():
         store.load("no-such-model")
 
 
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"),
+                                   OSError(errno.ENAMETOOLONG, "File name too long")])
+def test_a_file_that_cannot_be_reached_gives_one_sentence(monkeypatch, error):
+    """As in a folder without access; root has access to everything, so the error is made here."""
+
+    def fail(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr("pathlib.Path.is_file", fail)
+    with pytest.raises(store.WeightsError, match=f"^The weights file x.safetensors cannot be read: {error.strerror}.$"):
+        store.find("x.safetensors")
+
+
 def test_every_bundled_model_loads_and_is_small():
     """The default model is bundled, every bundled model loads, and no file is over 10 MB."""
     cards = store.bundled()
