@@ -71,8 +71,9 @@ class ReleasedGenerator:
     def __init__(self, folder: str | Path, stride: int = 4, fill: float = 1.2, batch: int = 8) -> None:
         folder = Path(folder)
         weights = folder / "model" / "G_model"
-        if not weights.exists() or not (folder / "model.py").exists():
-            raise FileNotFoundError(f"{folder} is no checkout of the released generator: model.py or model/G_model is missing.")
+        missing = [path.name for path in (folder / "model.py", folder / "utils.py", weights) if not path.exists()]
+        if missing:
+            raise FileNotFoundError(f"{folder} is no checkout of the released generator: it lacks {', '.join(missing)}.")
         self.stride, self.fill, self.batch = stride, fill, batch
         with _modules_of(folder) as module:
             # 32 channels and five groups of residual blocks, as in the released command line

@@ -260,7 +260,9 @@ def main(arguments: list[str] | None = None) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
     outcome = run(options)
-    means, judged = [summary_table(outcome), gain_table(outcome)], [*control_table(outcome), reach_table(outcome)]
+    means, judged = [summary_table(outcome)], control_table(outcome)
+    if outcome["models"]:  # baselines alone gain nothing and have no bars
+        means, judged = [*means, gain_table(outcome)], [*judged, reach_table(outcome)]
     text = "\n\n".join([*means, *group_tables(outcome), *judged, *outcome["notes"]])
     print("\n\n".join([*means, *judged]) if options.fast else text)
     if options.markdown:

@@ -31,7 +31,7 @@ def test_sharpening_levels_amplitudes_but_never_blurs():
 
 def test_a_folder_without_the_released_generator_is_refused(tmp_path):
     """The error says what is missing."""
-    with pytest.raises(FileNotFoundError, match="no checkout of the released generator"):
+    with pytest.raises(FileNotFoundError, match="no checkout of the released generator: it lacks model.py, utils.py, G_model"):
         baselines.ReleasedGenerator(tmp_path)
 
 

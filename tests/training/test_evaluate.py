@@ -62,6 +62,12 @@ def test_maps_are_measured_alike_at_the_same_time(evaluated, tmp_path):
     assert (tmp_path / "evaluation.json").read_text() == (evaluated / "evaluation.json").read_text()
 
 
+def test_baselines_alone_have_no_gains_and_no_bars(evaluated, capsys):
+    evaluate(["--data", str(evaluated), "--fast", "--cache", str(evaluated / "cache")])
+    printed = capsys.readouterr().out
+    assert "means over 2 maps" in printed and "difference" not in printed and "bar" not in printed
+
+
 def test_a_process_that_is_ended_from_outside_is_told(monkeypatch):
     """A worker process may be killed for lack of memory."""
     monkeypatch.setattr(evaluation, "_start", os._exit)
