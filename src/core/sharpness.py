@@ -84,14 +84,16 @@ class Shells:
     def agreement(self) -> float:
         """Return the resolution (Å) down to which input and prediction agree.
 
-        That is where their Fourier shell correlation first falls below `AGREEMENT` in two shells in a row; 2 Å, the
-        finest resolution of the grid, if it never does.
+        That is where their Fourier shell correlation, interpolated between the centres of shells, falls below
+        `AGREEMENT`, to stay there for two shells at least; 2 Å, the finest resolution of the grid, if it never does.
         """
         low = self.correlation < AGREEMENT
         first = max(1, round(1 / COARSEST / SHELL))
         for i in range(first, len(low) - 1):
             if low[i] and low[i + 1]:
-                return 1 / (i * SHELL)
+                before, after = self.correlation[i - 1 : i + 1]
+                part = 0.0 if before <= AGREEMENT else (before - AGREEMENT) / (before - after)
+                return float(min(1 / (_centres(i)[-1] + part * SHELL), COARSEST))
         return 2.0
 
     def gain(self, follow: float, sigma: float = 0.0) -> np.ndarray:
