@@ -22,6 +22,7 @@ SETTLED_AFTER = 250  # ms, for the layout to settle after new rows in the panel,
 # s during which results are scrolled back into view, because the Volume Viewer grows with a new map; later the user may
 # look elsewhere.
 KEPT_IN_SIGHT = 2.0
+WAITING = "The estimate waits for the running job to end."
 LEAST_LINES = 6  # lines of text for which the choices have room; with more, the window would soon outgrow a low screen
 
 
@@ -36,14 +37,14 @@ class SuperEMTool(ToolInstance):
         super().__init__(session, tool_name)
         from chimerax.ui import MainToolWindow
 
-        from .panel.estimates import AnswerThread, estimate_run, find_devices
+        from .panel.estimates import AnswerThread, find_devices
 
         self._asked: Any = None  # question of the estimate in progress
         self._answered: Any = None  # question of the estimate shown
         self._wanted_until = 0.0
         self._settings = panel_settings(session)
         self._devices = AnswerThread(session, find_devices, self._devices_found)
-        self._estimates = AnswerThread(session, estimate_run, self._estimated)
+        self._estimates = AnswerThread(session, self._estimate, self._estimated)
         self.tool_window = MainToolWindow(self)
         self._build(self.tool_window.ui_area)
         self.tool_window.manage("side")
@@ -203,10 +204,17 @@ class SuperEMTool(ToolInstance):
         if volume is None:
             return
         if jobs(self.session).list():
-            self._show_estimate("The estimate waits for the running job to end.")
+            self._show_estimate(WAITING)
         else:
             self._asked = question(volume, self.form.choices)
             self._estimates.ask(self._asked)
+
+    def _estimate(self, asked: Any, stopped: Any) -> Any:
+        """Estimate a run, on a worker thread; what was timed beside a job is too long, and must not be kept."""
+        from .panel.estimates import estimate_run
+
+        answer = estimate_run(asked, stopped)
+        return WAITING if jobs(self.session).list() else answer
 
     def _estimated(self, asked: Any, answer: Any) -> None:
         from .panel.estimates import estimate_text

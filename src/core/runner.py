@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20}  # voxels in a batch; on the CPU one tile, so that it soon reacts to Cancel
 # Memory on a CPU, measured for both architectures with tiles of 40 to 128 voxels, in arrays of the size of the largest
 # that a layer reads or writes: its input and output, copies of both in the memory layout of convolutions, and skip
-# connections around it. The libraries hold further BUFFERS, in bytes: up to 150 MB with tiles of 25 to 64 voxels,
-# varying between runs. The estimate includes them because too little memory ends a run, whereas too high a figure does
-# no harm.
+# connections around it. The libraries hold further BUFFERS, in bytes: with tiles of 25 to 64 voxels 150 MB, and in one run
+# of ten 210 MB. The estimate includes them because too little memory ends a run, whereas too high a figure does no harm.
 LARGEST_IN_MEMORY = 6.5
-BUFFERS = 180 * 2**20
+BUFFERS = 220 * 2**20
 # Before a GPU is used, it and the CPU predict a tile of noise with this edge (voxels); the results may differ by this
 # many standard deviations. Lower precision gives 0.01; a convolution that silently reads its input in the wrong order,
 # as that of PyTorch 2.5 on Apple GPUs (its issue 141471), gives 1.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """The run to be estimated: number of voxels (zyx), voxel size (Å, xyz) and the panel's choices."""
+    """The run to be estimated: number of voxels (zyx), voxel size (Å, xyz) and those of the panel's choices that count."""
 
     shape: tuple[int, int, int]
     step: tuple[float, float, float]
@@ -36,7 +36,7 @@ def question(volume: Any, choices: Choices) -> Question:
     (i0, j0, k0), (i1, j1, k1) = region_with_context(volume, (1, 1, 1), choices.subregion)
     shape = (k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
     x, y, z = (float(s) for s in volume.data.step)
-    return Question(shape, (x, y, z), choices)
+    return Question(shape, (x, y, z), replace(choices, subregion="all", resolution=0.0, reliability=False))
 
 
 def find_devices(_asked: Any, _stopped: Callable[[], bool]) -> list[Device] | str:

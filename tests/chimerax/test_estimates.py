@@ -67,6 +67,39 @@ def test_the_estimate_is_for_the_voxels_that_the_network_sees(run, volume, subre
     assert asked.shape == shape and asked.step == pytest.approx((1.2, 1.2, 1.2))
 
 
+def test_choices_that_cost_nothing_need_no_new_estimate(volume):
+    """The filter's resolution and the colours take no time worth telling; another tiling does."""
+    from chimerax.superem.panel.choices import Choices
+    from chimerax.superem.panel.estimates import question
+
+    asked = question(volume, Choices())
+    assert asked == question(volume, Choices(resolution=4.0, reliability=True)) != question(volume, Choices(tiling="fast"))
+
+
+def test_what_was_timed_beside_a_job_is_not_kept(window, volume, monkeypatch):
+    """As when Run is pressed while the estimate is made: the job slows it down, so it is made again after the job."""
+    from chimerax.superem.core.devices import available
+    from chimerax.superem.core.estimate import Estimate
+    from chimerax.superem.job import Queue
+    from chimerax.superem.panel import estimates
+
+    running = []
+
+    def slowed(_asked, _stopped):
+        running.append("a job")
+        return Estimate(1, 2**20, 0, 5000.0, available()[-1])
+
+    monkeypatch.setattr(estimates, "estimate_run", slowed)
+    monkeypatch.setattr(Queue, "list", lambda _queue: list(running))
+    tool = open_panel(window)
+    assert wait(window, lambda: "waits for the running job" in tool.estimate.text())
+    monkeypatch.setattr(estimates, "estimate_run", lambda *_: Estimate(1, 2**20, 0, 50.0, available()[-1]))
+    running.clear()
+    tool._choices_changed()  # as when a job ends
+    assert wait(window, lambda: tool.estimate.text().startswith("About 50 seconds"))
+    tool.delete()
+
+
 @pytest.mark.parametrize(("seconds", "words"), [
     (2, "10 seconds"), (44, "40 seconds"), (100, "2 minutes"), (7200, "2.0 hours"), (79200, "22 hours")])
 def test_durations_are_coarse(chimerax, seconds, words):
