@@ -60,10 +60,11 @@ def written(path: Path, write: Callable[[Path], None]) -> Path | None:
             continue
         try:
             write(kept / path.name)
-        except BaseException as error:  # Ctrl-C as well leaves no empty folder
+        except MapError:
             kept.rmdir()
-            if isinstance(error, MapError):
-                continue
+            continue
+        except BaseException:  # Ctrl-C as well leaves no empty folder
+            kept.rmdir()
             raise
         print(f"superem: {reason}; it is kept as {kept / path.name}.", file=sys.stderr)
         return kept / path.name
