@@ -257,7 +257,7 @@ class SuperEMTool(ToolInstance):
     def delete(self) -> None:
         """Close the panel; its jobs continue."""
         self.remember()
-        self.compare.lay_together()
+        self.compare.forget()
         for timer in (self._timer, self._scroll_timer):
             timer.stop()
         self._room.forget()

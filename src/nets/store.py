@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,7 @@ def read_card(path: str | Path) -> Card:
     except FileNotFoundError:
         raise WeightsError(f"There is no weights file {path}.") from None
     except OSError as error:
-        raise WeightsError(f"The weights file {path} cannot be read: {error.strerror}.") from error
+        raise _unreadable(path, error) from error
     except (ValueError, KeyError, TypeError, MemoryError) as error:
         raise WeightsError(f"{path} is not a SuperEM weights file, or it is damaged.") from error
 
@@ -148,16 +149,20 @@ def find(name_or_path: str) -> Path:
         If there is none, when the message lists the bundled models, or if it cannot be reached.
     """
     inside = FOLDER / (name_or_path + SUFFIX)
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))  # unlike Path.expanduser, no error for an unknown user
     try:
         if inside.parent == FOLDER and inside.is_file():
             return inside
         if path.is_file():
             return path
     except OSError as error:  # a folder without access, or a name too long
-        raise WeightsError(f"The weights file {path} cannot be read: {error.strerror}.") from error
+        raise _unreadable(path, error) from error
     names = ", ".join(card.name for card in bundled()) or "none"
     raise WeightsError(f'There is no model or weights file "{name_or_path}"; the bundled models are: {names}.')
+
+
+def _unreadable(path: Path, error: OSError) -> WeightsError:
+    return WeightsError(f"The weights file {path} cannot be read: {error.strerror}.")
 
 
 def load(name_or_path: str = DEFAULT) -> Model:

@@ -12,7 +12,8 @@ from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QHBoxLayout, QLabe
 
 from ..core.levels import enclosing
 from ..names import short_label
-from .compare import Pair, SideBySide, save_command, save_name, volume_at
+from .beside import SideBySide
+from .compare import Pair, save_command, save_name, volume_at
 
 STEPS = 100  # range of a slider
 LEVEL_HINT = "Level moves both contours at equal enclosed volume."
@@ -30,7 +31,7 @@ class CompareBox(QGroupBox):
         self._enclosed = (0.0, 0.0)  # Å³, at these levels
         self._place = STEPS // 2  # of the level slider, as last set by this box
         self._apart: SideBySide | None = None  # maps that this box has moved apart
-        self._chosen: tuple[Any, ...] = ()  # the menus' maps when last looked at
+        self._chosen: tuple[Any, ...] = ()  # the menus' maps when last looked at; their changes are watched
         self.before, self.after = (
             ModelMenuButton(session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_NONE,
                             no_value_button_text="No map chosen", item_text_func=short_label) for _ in range(2))
@@ -82,6 +83,27 @@ class CompareBox(QGroupBox):
             self._apart.end()
         self._apart = None
         self.beside.setChecked(False)
+
+    def forget(self) -> None:
+        """Lay the maps together and stop watching them, because the box will be deleted."""
+        self.lay_together()
+        self._watch(())
+
+    def _watch(self, maps: tuple[Any, ...]) -> None:
+        """Watch changes of `maps` instead of those that were watched."""
+        for volume in filter(None, self._chosen):
+            if not volume.deleted:
+                volume.remove_volume_change_callback(self._map_changed)
+        self._chosen = maps
+        for volume in filter(None, maps):
+            volume.add_volume_change_callback(self._map_changed)
+
+    def _map_changed(self, _volume: Any, change: str) -> None:
+        """Take back what the box says of levels once they are changed elsewhere, and follow changes between surface and image."""
+        pair = self.pair
+        self.level.setEnabled(pair is not None and pair.contoured)
+        if change == "thresholds changed" and pair is not None and pair.levels != self._levels:
+            self._volume.setText(LEVEL_HINT)
 
     def _lay_out(self) -> None:
         grid = QGridLayout(self)
@@ -146,7 +168,7 @@ class CompareBox(QGroupBox):
         chosen = (self.before.value, self.after.value)
         if chosen == self._chosen:  # the menus report a change late, and more than once
             return
-        self._chosen = chosen
+        self._watch(chosen)
         self.lay_together()
         self._volume.setText(LEVEL_HINT)
         self._levels = None

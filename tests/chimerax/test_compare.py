@@ -108,7 +108,8 @@ def test_opaque_maps_are_not_blended(pair):
 def test_side_by_side_is_tile(pair, monkeypatch):
     """Moving the maps side by side and back uses ChimeraX's own `tile`."""
     commands = []
-    monkeypatch.setattr("chimerax.superem.panel.compare.run", lambda _session, command: commands.append(command))
+    for module in ("compare", "beside"):
+        monkeypatch.setattr(f"chimerax.superem.panel.{module}.run", lambda _session, command: commands.append(command))
     view = pair.session.main_view
     view.center_of_rotation_method = "front center"
     pair.side_by_side().end()
@@ -127,7 +128,7 @@ def test_side_by_side_is_tile(pair, monkeypatch):
 def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):
     """It keeps its place on the screen and turns like the other map, which stays aligned with all other models."""
     from chimerax.geometry import rotation, translation
-    from chimerax.superem.panel.compare import SideBySide
+    from chimerax.superem.panel.beside import SideBySide
 
     def frame():
         pair.session.triggers.activate_trigger("new frame", None)
@@ -160,9 +161,9 @@ def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):
 def test_one_map_is_closed_side_by_side(pair, monkeypatch, closed):
     """The result returns to the place of its input."""
     from chimerax.geometry import rotation, translation
-    from chimerax.superem.panel.compare import SideBySide
+    from chimerax.superem.panel.beside import SideBySide
 
-    monkeypatch.setattr("chimerax.superem.panel.compare.run", lambda *_: None)
+    monkeypatch.setattr("chimerax.superem.panel.beside.run", lambda *_: None)
     home = rotation((1, 0, 0), 20) * translation((3, 4, 5))
     pair.before.position, pair.after.position = home, translation((80, 2, 0)) * home
     apart = SideBySide(pair)

@@ -139,10 +139,47 @@ def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
     for module in (show, transparency):
         module.register_command(tool.session.logger)
     commands = []
-    monkeypatch.setattr("chimerax.superem.panel.compare.run", run)
+    for module in ("compare", "beside"):
+        monkeypatch.setattr(f"chimerax.superem.panel.{module}.run", run)
     tool.compare.blend.setValue(70)
     tool.compare.beside.click()
     assert tool.compare.blend.value() == 50, "both are opaque, and the slider says otherwise"
     commands.clear()
     tool.compare.flip.click() if name == "flip" else tool.compare.blend.setValue(40)
     assert commands[0].startswith("tile off") and not tool.compare.beside.isChecked()
+
+
+def test_what_the_box_says_of_levels_is_taken_back_when_one_is_changed_elsewhere(tool, volume, result):
+    """The volumes that the levels enclosed are no longer shown; changing colours leaves them."""
+    from chimerax.superem.panel.comparebox import LEVEL_HINT
+
+    tool.compare.level.setValue(60)
+    assert wait(tool.session, lambda: tool.compare._volume.text().startswith("Levels set: both enclose "))
+    assert wait(tool.session, lambda: "about" not in tool.compare._volume.text())
+    result.set_parameters(surface_colors=[(1, 0, 0, 1)])
+    assert tool.compare._volume.text() != LEVEL_HINT
+    result.set_parameters(surface_levels=[result.surfaces[0].level / 2])
+    assert tool.compare._volume.text() == LEVEL_HINT
+
+
+def test_level_slider_follows_the_display_style(tool, volume, result):
+    """Maps shown as images have no contours to move."""
+    assert tool.compare.level.isEnabled()
+    result.set_display_style("image")
+    draw_frame(tool.session)
+    assert not tool.compare.level.isEnabled()
+    result.set_display_style("surface")
+    draw_frame(tool.session)
+    assert tool.compare.level.isEnabled()
+
+
+def test_maps_are_not_watched_by_a_closed_panel(tool, volume, result):
+    """A map's changes reach the panel's widgets only while they exist; a map that is no longer chosen is left alone."""
+    chosen = len(volume.change_callbacks), len(result.change_callbacks)
+    other = add_map(tool.session, name="other")
+    tool.compare.compare(volume, other)
+    assert wait(tool.session, lambda: len(result.change_callbacks) == chosen[1] - 1)
+    tool.delete()
+    assert len(volume.change_callbacks) < chosen[0]
+    for each in (volume, result, other):
+        each.set_parameters(surface_levels=[each.surfaces[0].level / 2])

@@ -67,7 +67,8 @@ def test_session_saved_side_by_side(tool, result, tmp_path, monkeypatch):
             where = before.scene_position
             after.scene_position = where if "tile off" in command else translation((50, 0, 0)) * where
 
-    monkeypatch.setattr("chimerax.superem.panel.compare.run", move)
+    for module in ("compare", "beside"):
+        monkeypatch.setattr(f"chimerax.superem.panel.{module}.run", move)
     session, path = tool.session, str(tmp_path / "apart.cxs")
     tool.compare.beside.click()
     tool.compare.after.value_changed.emit()  # the menus sometimes emit it without a change

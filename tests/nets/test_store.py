@@ -167,6 +167,11 @@ def test_a_file_that_cannot_be_reached_gives_one_sentence(monkeypatch, error):
         store.find("x.safetensors")
 
 
+def test_a_home_folder_of_an_unknown_user_is_refused():
+    with pytest.raises(store.WeightsError, match="There is no model or weights file"):
+        store.find("~nobody-of-this-name/x.safetensors")
+
+
 def test_every_bundled_model_loads_and_is_small():
     """The default model is bundled, every bundled model loads, and no file is over 10 MB."""
     cards = store.bundled()
