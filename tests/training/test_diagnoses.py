@@ -39,6 +39,17 @@ def test_gap_of_a_perfect_and_of_an_idle_network():
     assert gap.losses({"input": lambda x: x}, alike, np.random.default_rng(0))["input"] == pytest.approx([0, 0], abs=1e-5)
 
 
+def test_gap_of_mirrored_tiles():
+    """They are the same tiles mirrored: the loss of the input stays, that of a network that knows left from right changes."""
+    hr = np.maximum(blobs(1, gap.SIZE), 0)
+    pairs = [Pair(ndimage.gaussian_filter(hr, 1.5).astype(np.float32), hr, None, 4.0)]
+    networks = {"input": lambda x: x, "shift": lambda x: x.roll(1, -1), "turn": lambda x: x.roll(-1, -1)}
+    plain, mirrored = (gap.losses(networks, pairs, np.random.default_rng(0), mirror) for mirror in (False, True))
+    assert mirrored["input"] == pytest.approx(plain["input"], rel=1e-4)
+    assert mirrored["shift"] == pytest.approx(plain["turn"], rel=1e-4)
+    assert mirrored["shift"] != pytest.approx(plain["shift"], rel=1e-3)
+
+
 def test_gap_says_that_a_pool_is_empty(tmp_path):
     with pytest.raises(SystemExit, match="training.pool first"):
         gap.simulated(tmp_path, 3, np.random.default_rng(0))
