@@ -86,6 +86,8 @@ class CompareBox(QGroupBox):
 
     def forget(self) -> None:
         """Lay the maps together and stop watching them, because the box will be deleted."""
+        for menu in (self.before, self.after):
+            menu.value_changed.disconnect(self._pair_changed)  # the menus report a change late
         self.lay_together()
         self._watch(())
 
