@@ -3,8 +3,9 @@
     python -m training.failures --data DIR --weights unet --evaluation build/evaluation.json --out build/failures.png
 
 The cases are found, not chosen: the map with the least gain in Q-score; the place in all maps, far from modelled atoms, where
-the result exceeds its input most; and the maps with the worst noise controls. The evaluation must be of the same weights, with
-`--controls`. The captions are printed, and written for the model card (`training.card`).
+the result exceeds its input most; and the maps with the worst controls: noise alone, random phases, noise around the molecule.
+The evaluation must be of the same weights, with `--controls`. The captions are printed, and written for the model card
+(`training.card`).
 """
 
 from __future__ import annotations
@@ -158,16 +159,19 @@ def shares(after: float, before: float) -> dict[str, str]:
     return {"share": f"{100 * after:.1f}", "share_input": f"{100 * before:.1f}"}
 
 
-def noise_row(found: dict[str, Result], outcome: dict, label: str, predictor: Predictor) -> Row:
-    """Return the row of noise alone: noise, its result, and the enhanced molecule on the same scale."""
-    name, share, share_input = worst_control(outcome, label, "noise")
+def empty_row(found: dict[str, Result], outcome: dict, label: str, predictor: Predictor, control: str, title: str) -> Row:
+    """Return the row of a control without a molecule, "noise" or "phases": it, its result, and the enhanced molecule.
+
+    All are on the same scale.
+    """
+    name, share, share_input = worst_control(outcome, label, control)
     result = found[name]
-    noise = ControlMaps.make(result.case.density, result.reference, result.case.resolution).noise
-    after = predictor(noise, finest=result.case.finest)
-    z = noise.shape[0] // 2
+    before = getattr(ControlMaps.make(result.case.density, result.reference, result.case.resolution), control)
+    after = predictor(before, finest=result.case.finest)
+    z = before.shape[0] // 2
     level, level_input = result.level_units(result.level), result.level_units(result.level_input)
-    caption = fill("failures.md", {"name": name, **shares(share, share_input)}, "noise")
-    return Row(caption, [Panel(f"{name}: noise", result.units(noise.array[z]), level_input),
+    caption = fill("failures.md", {"name": name, **shares(share, share_input)}, control)
+    return Row(caption, [Panel(f"{name}: {title}", result.units(before.array[z]), level_input),
                          Panel("result", result.units(after.array[z]), level),
                          Panel("the molecule's result", result.units(result.after.array[z]), level)], top=0.6)
 
@@ -222,7 +226,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"{options.evaluation} has no controls: run training.evaluate with --controls.")
     found = results(read_cases(options.data, ids=list(outcome["maps"])), predictor, cache)
     rows = [gain_row(found[least_gain(outcome, label)], outcome, label), invented_row(found),
-            noise_row(found, outcome, label, predictor), solvent_row(found, outcome, label, predictor)]
+            empty_row(found, outcome, label, predictor, "noise", "noise"),
+            empty_row(found, outcome, label, predictor, "phases", "random phases"),
+            solvent_row(found, outcome, label, predictor)]
     draw(options.out, rows)
     captions = "\n".join("- " + row.caption.strip().replace("\n", "\n  ") for row in rows)
     options.captions.parent.mkdir(parents=True, exist_ok=True)

@@ -216,8 +216,9 @@ def test_failures_are_found_and_drawn(evaluated, tmp_path, monkeypatch):
     outcome = json.loads((evaluated / "evaluation.json").read_text())
     worst = failures.least_gain(outcome, "small")
     assert f"Least gain in Q-score: {worst}" in text
-    assert f"{100 * max(c['small']['noise'] for c in outcome['controls'].values()):.1f} %" in text
-    assert [line[:4] for line in text.splitlines() if line.startswith("- ")] == 4 * ["- **"]
+    for control in ("noise", "phases", "solvent"):
+        assert f"{100 * max(c['small'][control] for c in outcome['controls'].values()):.1f} %" in text
+    assert [line[:4] for line in text.splitlines() if line.startswith("- ")] == 5 * ["- **"]
     card_text = write(evaluated, tmp_path, "--failures", str(captions), "--picture", str(picture))
     assert " ".join(text.split()) in " ".join(card_text.split()) and "(build/failures.png)" in card_text
 
