@@ -132,7 +132,13 @@ def _run_all(session: Any, requests: list[Request]) -> list[Any]:
 
 
 def _part(volume: Any, subregion: Any) -> Any:
-    """Return `subregion`; replace "shown" by the region shown now, which may change before the job starts."""
+    """Return `subregion`; replace "shown" by the region shown now, which may change before the job starts.
+
+    A first corner below zero becomes zero: ChimeraX would begin there, too, but keep the size.
+    """
+    if not isinstance(subregion, str):
+        first, last = subregion
+        return tuple(max(i, 0) if j >= 0 else i for i, j in zip(first, last, strict=True)), tuple(last)
     if subregion != "shown":
         return subregion
     shown, whole = ([tuple(int(i) for i in corner) for corner in volume.subregion(1, part)[:2]] for part in ("shown", "all"))

@@ -50,4 +50,6 @@ def status_text(title: str, done: float, total: int, seconds_left: float | None)
     if seconds_left is None:
         return text
     minutes, seconds = divmod(round(seconds_left), 60)
-    return f"{text}, {minutes}:{seconds:02d} left"
+    if minutes < 60:
+        return f"{text}, {minutes}:{seconds:02d} left"
+    return f"{text}, {minutes // 60} h {minutes % 60:02d} min left"

@@ -110,6 +110,7 @@ def read(request: Request) -> tuple[DensityMap, DensityMap]:
         if request.subregion == "all":
             return part, part
         seen = volumes.density_of(volume, step, volumes.region_with_context(volume, step, request.subregion))
+        check(replace(seen, name=f"{part.name}, with the {volumes.CONTEXT:g} Å around it that the network sees,"))
     except MemoryError as error:
         raise MapError(f"{label(volume)} does not fit in memory; choose a part of it.") from error
     return part, part if seen.shape == part.shape else replace(seen, name=part.name)

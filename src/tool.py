@@ -38,11 +38,13 @@ class SuperEMTool(ToolInstance):
         from chimerax.ui import MainToolWindow
 
         from .panel.estimates import AnswerThread, find_devices
+        from .panel.watch import MapWatch
 
         self._asked: Any = None  # question of the estimate in progress
         self._answered: Any = None  # question of the estimate shown
         self._wanted_until = 0.0
         self._settings = panel_settings(session)
+        self._watch = MapWatch(self._map_changed)  # of the map to work on
         self._devices = AnswerThread(session, find_devices, self._devices_found)
         self._estimates = AnswerThread(session, self._estimate, self._estimated)
         self.tool_window = MainToolWindow(self)
@@ -189,6 +191,7 @@ class SuperEMTool(ToolInstance):
         from .panel.estimates import question
 
         volume = self.form.map_menu.value
+        self._watch.set(volume)
         self.run_button.setEnabled(volume is not None)
         self._asked = None
         if volume is None:
@@ -196,6 +199,11 @@ class SuperEMTool(ToolInstance):
         elif question(volume, self.form.choices) != self._answered:
             self._show_estimate("Estimating time and memory …")
             self._timer.start()
+
+    def _map_changed(self, _volume: Any, change: str) -> None:
+        """Estimate again when the shown part or the voxel size of the chosen map has changed."""
+        if change in ("region changed", "coordinates changed"):
+            self._choices_changed()
 
     def _ask(self) -> None:
         from .panel.estimates import question
@@ -258,6 +266,7 @@ class SuperEMTool(ToolInstance):
         """Close the panel; its jobs continue."""
         self.remember()
         self.compare.forget()
+        self._watch.forget()
         for timer in (self._timer, self._scroll_timer):
             timer.stop()
         self._room.forget()

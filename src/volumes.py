@@ -40,7 +40,7 @@ def density_of(volume: Any, step: Any = 1, subregion: Any = "all") -> DensityMap
     first, _, ijk_step = volume.step_aligned_region(region)
     matrix = volume.region_matrix(region)
     data, name = volume.data, label(volume) + bracketed(part_words(step, subregion))
-    if not matrix.size:
+    if not matrix.size or min(region[1]) < 0:  # before the map, where ChimeraX reads its first voxels
         size = " x ".join(map(str, data.size))
         raise MapError(f"{name} has no voxels: the map has {size}, which are counted from zero.")
     return DensityMap(

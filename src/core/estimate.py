@@ -57,8 +57,8 @@ def estimate(
 ) -> Estimate:
     """Estimate a run of `enhance` with no tile skipped, by running a batch twice and timing the second run.
 
-    On a CPU, where a large tile takes many seconds, a smaller tile is run, and time and memory are scaled by the number
-    of voxels. As in a run, the CPU is used if `device` is "auto" and a GPU lacks what the network needs. Only the
+    On a CPU, where a large tile takes many seconds, a single smaller tile is run, and time and memory are scaled by the
+    number of voxels. As in a run, the CPU is used if `device` is "auto" and a GPU lacks what the network needs. Only the
     geometry of `density` counts, so an outline without values will do. `cancelled()` is called before every layer.
 
     Raises
@@ -89,18 +89,21 @@ def _estimate(
 
     shape, _ = grid_shape_origin(density)
     plan = tiles.plan(shape, tiles.tiling_for(tiling, model.card.tile, model.card.margin))
-    runner = Runner(model.network, chosen, min(batch_size or default_batch(chosen, plan.size), len(plan)), 1)
+    at_once = min(batch_size or default_batch(chosen, plan.size), len(plan))
     on_cpu = chosen.name == "cpu"
+    runner = Runner(model.network, chosen, 1 if on_cpu else at_once, 1)
     trial = tuple(min(n, TRIAL) for n in plan.size) if on_cpu else plan.size
     larger = float(np.prod(plan.size) / np.prod(trial))
     runs = 0
-    while runs < 2:  # a batch that ran out of memory does not count
-        batch = np.zeros((runner.batch_size, *trial), np.float32)
-        started = time.monotonic()
-        runs += runner(batch, tick) is not None
-        per_tile = larger * (time.monotonic() - started) / len(batch)
-    network = runner.memory(larger)
-    runner.release()
+    try:
+        while runs < 2:  # a batch that ran out of memory does not count
+            batch = np.zeros((runner.batch_size, *trial), np.float32)
+            started = time.monotonic()
+            runs += runner(batch, tick) is not None
+            per_tile = larger * (time.monotonic() - started) / len(batch)
+        network = runner.memory(larger * at_once if on_cpu else larger)
+    finally:
+        runner.release()
     memory = main_memory(density, grid, network if on_cpu else 0)
     seconds = per_tile * len(plan) * rotations + FINISHING * float(np.prod(shape))
     return Estimate(len(plan), memory, 0 if on_cpu else network, seconds, chosen)

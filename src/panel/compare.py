@@ -52,7 +52,7 @@ class Pair:
     @property
     def spec(self) -> str:
         """Both maps as a model specifier."""
-        return f"#{self.before.id_string},{self.after.id_string}"
+        return f"#{self.before.id_string}#{self.after.id_string}"  # after a comma, a number would be in the group of the first
 
     @property
     def usable(self) -> bool:

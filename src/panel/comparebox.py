@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from chimerax.core.commands import run
@@ -10,10 +11,12 @@ from chimerax.ui.widgets import ModelMenuButton
 from Qt.QtCore import Qt, QTimer
 from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider
 
+from ..core.density import MapError
 from ..core.levels import enclosing
-from ..names import short_label
+from ..names import is_result, short_label
 from .beside import SideBySide
 from .compare import Pair, save_command, save_name, volume_at
+from .watch import MapWatch
 
 STEPS = 100  # range of a slider
 LEVEL_HINT = "Level moves both contours at equal enclosed volume."
@@ -31,7 +34,8 @@ class CompareBox(QGroupBox):
         self._enclosed = (0.0, 0.0)  # Å³, at these levels
         self._place = STEPS // 2  # of the level slider, as last set by this box
         self._apart: SideBySide | None = None  # maps that this box has moved apart
-        self._chosen: tuple[Any, ...] = ()  # the menus' maps when last looked at; their changes are watched
+        self._chosen: tuple[Any, ...] = ()  # the menus' maps when last looked at
+        self._watch = MapWatch(self._map_changed)
         self.before, self.after = (
             ModelMenuButton(session, class_filter=Volume, autoselect=ModelMenuButton.AUTOSELECT_NONE,
                             no_value_button_text="No map chosen", item_text_func=short_label) for _ in range(2))
@@ -62,8 +66,11 @@ class CompareBox(QGroupBox):
     def take(self, before: Any, after: Any) -> None:
         """Compare a new result with its input; hide the previous result of the same input, which would overlap it."""
         last = self.pair
+        if self._apart is not None and self._apart.pair.after is before:  # the result was placed where its input lay meanwhile
+            self.lay_together()
+            after.scene_position = before.scene_position
         self.compare(before, after)
-        if last is not None and last.before is before and last.after is not after:
+        if last is not None and last.before is before and last.after is not after and is_result(last.after):
             last.put_away()
 
     @property
@@ -86,19 +93,8 @@ class CompareBox(QGroupBox):
 
     def forget(self) -> None:
         """Lay the maps together and stop watching them, because the box will be deleted."""
-        for menu in (self.before, self.after):
-            menu.value_changed.disconnect(self._pair_changed)  # the menus report a change late
         self.lay_together()
-        self._watch(())
-
-    def _watch(self, maps: tuple[Any, ...]) -> None:
-        """Watch changes of `maps` instead of those that were watched."""
-        for volume in filter(None, self._chosen):
-            if not volume.deleted:
-                volume.remove_volume_change_callback(self._map_changed)
-        self._chosen = maps
-        for volume in filter(None, maps):
-            volume.add_volume_change_callback(self._map_changed)
+        self._watch.forget()
 
     def _map_changed(self, _volume: Any, change: str) -> None:
         """Take back what the box says of levels once they are changed elsewhere, and follow changes between surface and image."""
@@ -170,7 +166,8 @@ class CompareBox(QGroupBox):
         chosen = (self.before.value, self.after.value)
         if chosen == self._chosen:  # the menus report a change late, and more than once
             return
-        self._watch(chosen)
+        self._chosen = chosen
+        self._watch.set(*chosen)
         self.lay_together()
         self._volume.setText(LEVEL_HINT)
         self._levels = None
@@ -206,14 +203,22 @@ class CompareBox(QGroupBox):
             pair.blend(self.blend.value())
 
     def _preview_level(self) -> None:
-        pair = self.pair
-        if pair is not None and (volume := self._volume_now(pair)) is not None:
-            self._left_at(pair, pair.preview_enclose(volume, self._enclosed), "about ")
+        self._move_levels(lambda pair, volume: pair.preview_enclose(volume, self._enclosed), "about ")
 
     def _enclose(self) -> None:
-        pair = self.pair
-        if pair is not None and (volume := self._volume_now(pair)) is not None:
-            self._left_at(pair, pair.enclose(volume))
+        self._move_levels(Pair.enclose)
+
+    def _move_levels(self, move: Callable[[Pair, float], tuple[float, float]], about: str = "") -> None:
+        """Move both levels by `move` and say what they enclose; warn, when at rest, if a map cannot be read."""
+        if (pair := self.pair) is None:
+            return
+        try:
+            if (volume := self._volume_now(pair)) is not None:
+                self._left_at(pair, move(pair, volume), about)
+        except MapError as error:
+            self._volume.setText("These levels cannot be moved together.")
+            if not about:
+                self.session.logger.warning(str(error))
 
     def _volume_now(self, pair: Pair) -> float | None:
         """Return the volume, in Å³, that the level slider stands for; None if the maps have no contours.

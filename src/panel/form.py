@@ -119,9 +119,10 @@ class ChoicesForm(QWidget):
     @property
     def choices(self) -> Choices:
         """The current choices."""
-        resolution = self._resolution.value()
+        resolution, model = self._resolution.value(), self._model.currentData()
         return Choices(
-            device=self._device.currentData(), model=self._chosen_model, tiling=self._tiling.currentData(),
+            device=self._device.currentData(), tiling=self._tiling.currentData(),
+            model=self._chosen_model if model == WEIGHTS_FILE else model,
             subregion=self._subregion.currentData(), grid=self._grid.currentData(),
             rotations=self._rotations.currentData(), batch_size=self._batch.value(),
             resolution=DEFAULT.resolution if resolution == self._resolution.minimum() else max(resolution, RESOLUTIONS[0]),

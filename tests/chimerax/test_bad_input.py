@@ -47,6 +47,7 @@ def test_maps_that_are_not_named_by_number(refused, volume, words):
     ("step 0", "Must be greater than or equal to 1"), ("step 1,-2,1", "Must be greater than or equal to 1"),
     ("step 40", "(step 40) has a voxel size of 48"), ("step 1,1,20", "(step 1,1,20) has a voxel size"),
     ("subregion 90,1,1,95,9,9", "(subregion 90,1,1,95,9,9) has no voxels: the map has 44 x 36 x 40"),
+    ("subregion -9,1,1,-5,9,9", "(subregion -9,1,1,-5,9,9) has no voxels"),
     ("subregion 0,0,0,3,3,3", "(subregion 0,0,0,3,3,3) has the same density"),
     ("subregion 1,1,1,9,9,1 step 2", "(subregion 1,1,1,9,9,1, step 2)"),
 ])
@@ -56,6 +57,15 @@ def test_part_that_cannot_be_worked_on(refused, session, options, words):
     array[:5, :5, :5] = 0
     add_map(session, array)
     assert words in refused(f"superem #1 {options}")
+
+
+def test_surroundings_that_cannot_be_worked_on(refused, session):
+    """The network sees more than the part; a part that is fine is not blamed for what lies around it."""
+    array = blobs()
+    array[0, 0, 0] = np.nan
+    add_map(session, array)
+    assert "(subregion 9,9,9,20,20,20), with the 20 Å around it that the network sees, has values that are not" in refused(
+        "superem #1 subregion 9,9,9,20,20,20")
 
 
 @pytest.mark.parametrize(("attribute", "words"), [("channel", "one channel"), ("time", "one map of a series")])

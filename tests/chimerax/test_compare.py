@@ -114,7 +114,7 @@ def test_side_by_side_is_tile(pair, monkeypatch):
     view.center_of_rotation_method = "front center"
     pair.side_by_side().end()
     before = f"#{pair.before.id_string}"
-    spec = f"{before},{pair.after.id_string}"
+    spec = f"{before}#{pair.after.id_string}"
     assert f"tile {spec} columns 2" in commands[1] and commands[1].endswith(f"independentRotation false; cofr {before}")
     assert commands[2] == f"tile off {spec}; cofr frontCenter"
     view.center_of_rotation = (1, 2, 3.5)
@@ -123,6 +123,22 @@ def test_side_by_side_is_tile(pair, monkeypatch):
     apart.end()
     assert commands[-1] == "cofr 1,2,3.5"
     view.center_of_rotation_method = "front center"
+
+
+def test_a_map_in_a_group_is_compared_and_not_its_neighbour(pair):
+    """#1.1,2 would be #1.1 and #1.2."""
+    from chimerax.core.commands import run
+    from chimerax.core.models import Model
+
+    session, group = pair.session, Model("group", pair.session)
+    session.models.add([group])
+    neighbour = add_map(session, name="neighbour")
+    session.models.assign_id(pair.before, (*group.id, 1))
+    session.models.assign_id(neighbour, (*group.id, pair.after.id[0]))
+    run(session, f"transparency #{neighbour.id_string} 70 target s; transparency #{pair.after.id_string} 50 target s")
+    pair.flip()
+    draw_frame(session)
+    assert [round(v.surfaces[0].rgba[3], 1) for v in (neighbour, pair.before, pair.after)] == [0.3, 1, 1]
 
 
 def test_only_one_map_moves_when_both_are_turned_side_by_side(pair):

@@ -190,3 +190,51 @@ def test_maps_are_watched_only_by_an_open_panel_that_compares_them(tool, volume,
     box.forget()
     box.after.value_changed.emit()
     assert watched() == [0, 0, 0]
+
+
+def test_a_result_of_the_map_that_was_moved_aside_lies_on_it(tool, volume, weights, monkeypatch):
+    """While two maps are side by side, the right one is not where it belongs; its result is."""
+    from chimerax.geometry import translation
+
+    def move(session, command):  # `tile` is not in the library
+        if "tile" in command:
+            other.position = home if "tile off" in command else translation((50, 0, 0)) * home
+
+    for module in ("compare", "beside"):
+        monkeypatch.setattr(f"chimerax.superem.panel.{module}.run", move)
+    other, home = add_map(tool.session, name="other"), translation((0, 0, 7))
+    other.position = home
+    tool.compare.compare(volume, other)
+    assert wait(tool.session, tool.compare.beside.isEnabled)
+    tool.compare.beside.click()
+    assert not other.position.same(home)
+    tool.form.map_menu.value = other
+    tool.run_button.click()
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    assert tool.compare.before.value is other and not tool.compare.beside.isChecked()
+    assert other.scene_position.same(home) and tool.compare.after.value.scene_position.same(home)
+
+
+def test_an_original_that_was_compared_stays_shown(tool, volume):
+    """Only an earlier result makes way for a new one."""
+    original = add_map(tool.session, name="another original")
+    tool.compare.compare(volume, original)
+    tool.form.map_menu.value = volume
+    assert wait(tool.session, tool.run_button.isEnabled)
+    tool.run_button.click()
+    assert wait(tool.session, lambda: not jobs(tool.session))
+    assert tool.compare.after.value is not original and original.display
+
+
+def test_level_of_a_map_that_cannot_be_read(tool, volume):
+    """A skewed map is shown, but its volume cannot be measured: one sentence in the log, no traceback."""
+    skewed = add_map(tool.session, name="skewed", cell_angles=(90, 100, 90))
+    for each in (volume, skewed):
+        each.set_parameters(surface_levels=[0.4])
+    draw_frame(tool.session)
+    tool.compare.compare(volume, skewed)
+    assert wait(tool.session, tool.compare.level.isEnabled)
+    tool.compare.level.setValue(60)
+    assert wait(tool.session, lambda: "has a skewed unit cell" in tool.session.log.text(), 5)
+    assert "cannot be moved together" in tool.compare._volume.text()
+    assert not tool.session.log.text("bug")

@@ -134,3 +134,25 @@ def test_leaving_chimerax_waits_for_the_estimate(window, volume, monkeypatch, cl
     assert wait(window, lambda: thread._quit_handler is None), "what has ended is waited for no more"
     if not closed:
         tool.delete()
+
+
+def test_a_change_of_the_map_asks_for_a_new_estimate(tool, run, volume):
+    """The shown part, or a corrected voxel size, changes what a run will take; other changes do not."""
+    def asked():
+        return tool.estimate.text().startswith("Estimating")
+
+    tool.form._set(tool.form._subregion, "shown")
+    for command in ("volume #1 region 0,0,0,20,20,20", "volume #1 voxelSize 1.5"):
+        assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
+        run("volume #1 level 0.4")
+        assert not asked()
+        run(command)
+        assert asked(), command
+
+
+def test_a_change_of_the_model_asks_for_a_new_estimate(tool, volume):
+    """The estimate is of the model that is now chosen."""
+    tool.form._set(tool.form._model, "")
+    assert wait(tool.session, lambda: tool.estimate.text().startswith("About"))
+    tool.form._set(tool.form._model, "/nowhere/x.safetensors")
+    assert wait(tool.session, lambda: "/nowhere/x.safetensors" in tool.estimate.text(), 10)

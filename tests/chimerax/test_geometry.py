@@ -85,6 +85,15 @@ def test_subregion_and_step(run, session, weights, grid):
     assert np.all(high <= volume.data.ijk_to_xyz((52, 50, 47)) + np.array(1.71))
 
 
+def test_subregion_that_begins_outside(run, session, volume, weights):
+    """A part that begins before the map is cut off there, as in its name; its level is matched in the same box."""
+    inside = run(f"superem #1 model {weights} grid input subregion 0,0,0,20,29,29")
+    outside = run(f"superem #1 model {weights} grid input subregion -40,0,0,20,29,29")
+    assert outside.name == inside.name and np.array_equal(outside.data.size, inside.data.size)
+    assert np.array_equal(outside.full_matrix(), inside.full_matrix())
+    assert outside.surfaces[0].level == inside.surfaces[0].level
+
+
 def test_shown_part(run, session, volume, weights):
     """`subregion shown` processes what is shown."""
     run("volume #1 region 5,6,7,30,28,26")

@@ -15,7 +15,7 @@ from superem.core.density import DensityMap
 from superem.core.devices import Device
 from superem.core.estimate import estimate
 from superem.core.memory import main_memory
-from superem.core.predict import enhance
+from superem.core.predict import Cancelled, enhance
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +36,29 @@ def test_time_and_tiles(make_model):
     report = enhance(density, model, device="cpu", skip_empty=False).report
     assert found.tiles == report.tiles_run
     assert 0.5 < found.seconds / (0.02 * 4 * found.tiles) < 4
+
+
+def test_a_large_batch_takes_no_longer_to_estimate_on_a_cpu(make_model):
+    """One tile tells the time of each; memory is that of as many as will be run at once."""
+    seen = []
+
+    class Seen(torch.nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return x
+
+    model = make_model(torch.nn.Sequential(Seen(), torch.nn.Conv3d(1, 1, 3, padding=1)))
+    one, many = (estimate(outline(150), model, device="cpu", batch_size=n) for n in (1, 20))
+    assert set(seen) == {1}
+    assert many.memory > one.memory and many.tiles == one.tiles
+
+
+def test_a_cancelled_estimate_gives_back_gpu_memory(make_model, monkeypatch):
+    released = []
+    monkeypatch.setattr(runner.Runner, "release", lambda _runner: released.append(1))
+    with pytest.raises(Cancelled):
+        estimate(outline(40), make_model(torch.nn.Sequential(torch.nn.Identity())), device="cpu", cancelled=lambda: True)
+    assert released
 
 
 def test_time_after_the_network_counts(make_model):

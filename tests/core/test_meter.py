@@ -46,3 +46,9 @@ def test_work_goes_on_until_it_is_cancelled():
     answers = iter((False, False, True))
     count = meter.Meter(lambda *_progress: None, lambda: next(answers))
     assert [count(done, 3) for done in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(59.6, "1:00"), (3599, "59:59"), (3600, "1 h 00 min"), (7525, "2 h 05 min")])
+def test_time_left_in_words(seconds, words):
+    """Minutes and seconds, or hours and minutes, which cannot be taken for each other."""
+    assert meter.status_text("x", 1, 9, seconds) == f"x: 1 of 9 tiles, {words} left"
