@@ -141,6 +141,7 @@ def facts(outcome: dict, model: Model) -> dict[str, str]:
     data = card.training.get("data", SHIPPED_DATA)
     lists = {"structures": f"{len(rows(IDS / 'structures.csv')):,}", "train_maps": count(len(used)),
              "train_proteins": count(len({row["group"] for row in used}))}
+    measured = {part: fill("shipped.md", {}, part).strip() if data == SHIPPED_DATA else "" for part in ("others", "ligands")}
     return {
         "name": card.name, "summary": card.summary, "network": fill("network.md", {}, card.architecture).strip(),
         "parameters": f"{sum(p.numel() for p in model.network.parameters()) / 1e6:.1f} million",
@@ -153,7 +154,7 @@ def facts(outcome: dict, model: Model) -> dict[str, str]:
         "repeated": repeated(groups, names), "command": outcome["command"],
         "means": summary_table(outcome), "gains": gain_table(outcome), "bars": reach_table(outcome),
         "groups": "\n\n".join(group_tables(outcome)), "controls": "\n\n".join(controls) or "The controls were not run.",
-    } | verdict(outcome, card.name)
+    } | measured | verdict(outcome, card.name)
 
 
 def tidy(text: str) -> str:

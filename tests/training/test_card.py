@@ -62,6 +62,7 @@ def test_a_card_of_other_data_says_so(evaluated, tmp_path):
     assert "- **Data**: twelve maps of our ribosomes. The validation maps" in text
     assert "On two maps of one protein that" in text and "Two of the two maps are of one protein, ribosome." in text
     assert "small − input: 1 protein |" in text and "one reconstruction" not in text
+    assert "EMMIVox" not in text, "figures of the shipped weights alone"
 
 
 def test_maps_of_one_protein_and_of_one_reconstruction_are_named():
