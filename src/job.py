@@ -19,6 +19,7 @@ from .core.density import DensityMap
 from .meter import Meter, status_text
 from .names import label
 from .prediction import USER_ERRORS, Made, Request, words_of
+from .watch import MapWatch
 
 #: Seconds to wait for a worker thread when ChimeraX quits: killing a thread inside PyTorch would crash ChimeraX.
 QUIT_WAIT = 10.0
@@ -131,6 +132,7 @@ class Job(Task):
         self._queue = queue
         self._cancelled = threading.Event()
         self._values_changed = False
+        self._watch = MapWatch(self._volume_changed)
 
     def __str__(self) -> str:
         """Return the map's name and the ID by which `taskman kill` stops the job."""
@@ -160,7 +162,7 @@ class Job(Task):
             sentence = str(error).strip() or f"{self.name} cannot be read ({type(error).__name__})."
             self._fail(sentence, None if isinstance(error, (*USER_ERRORS, UserError)) else error)
             return
-        self.request.volume.add_volume_change_callback(self._volume_changed)
+        self._watch.set(self.request.volume)
         prediction.announce(self.session)
         self._terminate = self._cancelled
         self._set("running", "loading")
@@ -200,8 +202,7 @@ class Job(Task):
 
     def _finish(self, density: DensityMap, outcome: Any) -> None:
         volume = self.request.volume
-        if not volume.deleted:
-            volume.remove_volume_change_callback(self._volume_changed)
+        self._watch.set()
         if self._cancelled.is_set() or volume.deleted:
             self._end("terminated")
         elif isinstance(outcome, USER_ERRORS):

@@ -16,6 +16,7 @@ from .panel.choices import from_state
 from .prediction import Made
 from .provenance import CAUTION
 from .settings import panel_settings
+from .watch import MapWatch
 
 ESTIMATE_AFTER = 400  # ms after the last change of choices
 SETTLED_AFTER = 250  # ms, for the layout to settle after new rows in the panel, or a Volume Viewer that opens above it
@@ -38,7 +39,6 @@ class SuperEMTool(ToolInstance):
         from chimerax.ui import MainToolWindow
 
         from .panel.estimates import AnswerThread, find_devices
-        from .panel.watch import MapWatch
 
         self._asked: Any = None  # question of the estimate in progress
         self._answered: Any = None  # question of the estimate shown

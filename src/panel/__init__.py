@@ -1,1 +1,1 @@
-"""Parts of the panel. `beside`, `choices`, `compare`, `estimates` and `watch` do not import Qt; the others do."""
+"""Parts of the panel. `beside`, `choices`, `compare` and `estimates` do not import Qt; the others do."""

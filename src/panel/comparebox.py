@@ -14,9 +14,9 @@ from Qt.QtWidgets import QFileDialog, QGridLayout, QGroupBox, QHBoxLayout, QLabe
 from ..core.density import MapError
 from ..core.levels import enclosing
 from ..names import is_result, short_label
+from ..watch import MapWatch
 from .beside import SideBySide
 from .compare import Pair, save_command, save_name, volume_at
-from .watch import MapWatch
 
 STEPS = 100  # range of a slider
 LEVEL_HINT = "Level moves both contours at equal enclosed volume."

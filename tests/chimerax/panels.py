@@ -52,6 +52,12 @@ def wait(session: Any, condition: Any, timeout: float = 60) -> bool:
     return False
 
 
+def divert_commands(patch: Any, run: Any) -> None:
+    """Have the panel's comparison call ``run(session, command)`` instead of ChimeraX."""
+    for module in ("compare", "beside"):
+        patch.setattr(f"chimerax.superem.panel.{module}.run", run)
+
+
 def jobs(session: Any) -> list[Any]:
     """Return the running and waiting jobs."""
     from chimerax.superem.job import jobs as queue

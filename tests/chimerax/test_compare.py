@@ -5,6 +5,7 @@ import pytest
 
 from chimerax_library import draw_frame
 from made_maps import add_map, blobs
+from panels import divert_commands
 
 
 def test_a_map_coloured_by_another_stays_so(recolouring, pair):
@@ -108,8 +109,7 @@ def test_opaque_maps_are_not_blended(pair):
 def test_side_by_side_is_tile(pair, monkeypatch):
     """Moving the maps side by side and back uses ChimeraX's own `tile`."""
     commands = []
-    for module in ("compare", "beside"):
-        monkeypatch.setattr(f"chimerax.superem.panel.{module}.run", lambda _session, command: commands.append(command))
+    divert_commands(monkeypatch, lambda _session, command: commands.append(command))
     view = pair.session.main_view
     view.center_of_rotation_method = "front center"
     pair.side_by_side().end()

@@ -7,7 +7,7 @@ import pytest
 
 from chimerax_library import draw_frame
 from made_maps import add_map
-from panels import jobs, open_panel, wait
+from panels import divert_commands, jobs, open_panel, wait
 
 
 def test_second_result_takes_the_place_of_the_first(tool, volume, result, monkeypatch):
@@ -87,16 +87,21 @@ def test_flip_soon_after_a_move_of_blend(tool, result, monkeypatch):
     assert [command.split()[0] for command in commands] == ["hide"]
 
 
+def compare_at(tool, levels):
+    """Contour two maps at their `levels`, and compare them in the panel."""
+    for volume, level in levels.items():
+        volume.set_parameters(surface_levels=[level])
+    draw_frame(tool.session)
+    tool.compare.compare(*levels)
+    assert wait(tool.session, tool.compare.level.isEnabled)
+
+
 def test_levels_that_differ_are_brought_together_by_dragging(tool):
     """From the slider's first move on, both contours enclose about the volume that the panel shows."""
     from chimerax.superem.volumes import contoured_volume, density_of
 
     maps = add_map(tool.session, name="one"), add_map(tool.session, name="other")
-    for volume, level in zip(maps, (0.5, 1.0), strict=True):
-        volume.set_parameters(surface_levels=[level])
-    draw_frame(tool.session)
-    tool.compare.compare(*maps)
-    assert wait(tool.session, tool.compare.level.isEnabled)
+    compare_at(tool, dict(zip(maps, (0.5, 1.0), strict=True)))
     tool.compare.level.setSliderDown(True)
     for move in (2, 5):
         tool.compare.level.setSliderPosition(tool.compare.level.value() + move)
@@ -112,11 +117,7 @@ def test_volume_of_a_masked_map_is_told_as_it_is(tool):
     masked, smooth = add_map(tool.session, name="masked"), add_map(tool.session, name="smooth")
     masked.data.array[masked.data.array < 0.3] = 0
     masked.data.values_changed()
-    for volume in (masked, smooth):
-        volume.set_parameters(surface_levels=[0.4])
-    draw_frame(tool.session)
-    tool.compare.compare(masked, smooth)
-    assert wait(tool.session, tool.compare.level.isEnabled)
+    compare_at(tool, {masked: 0.4, smooth: 0.4})
     tool.compare.level.setValue(0)
     assert wait(tool.session, lambda: tool.compare._volume.text().startswith("Levels set: both enclose ") and
                 "about" not in tool.compare._volume.text())
@@ -139,8 +140,7 @@ def test_maps_that_are_apart_come_together(tool, result, monkeypatch, name):
     for module in (show, transparency):
         module.register_command(tool.session.logger)
     commands = []
-    for module in ("compare", "beside"):
-        monkeypatch.setattr(f"chimerax.superem.panel.{module}.run", run)
+    divert_commands(monkeypatch, run)
     tool.compare.blend.setValue(70)
     tool.compare.beside.click()
     assert tool.compare.blend.value() == 50, "both are opaque, and the slider says otherwise"
@@ -200,8 +200,7 @@ def test_a_result_of_the_map_that_was_moved_aside_lies_on_it(tool, volume, weigh
         if "tile" in command:
             other.position = home if "tile off" in command else translation((50, 0, 0)) * home
 
-    for module in ("compare", "beside"):
-        monkeypatch.setattr(f"chimerax.superem.panel.{module}.run", move)
+    divert_commands(monkeypatch, move)
     other, home = add_map(tool.session, name="other"), translation((0, 0, 7))
     other.position = home
     tool.compare.compare(volume, other)
@@ -229,11 +228,7 @@ def test_an_original_that_was_compared_stays_shown(tool, volume):
 def test_level_of_a_map_that_cannot_be_read(tool, volume):
     """A skewed map is shown, but its volume cannot be measured: one sentence in the log, no traceback."""
     skewed = add_map(tool.session, name="skewed", cell_angles=(90, 100, 90))
-    for each in (volume, skewed):
-        each.set_parameters(surface_levels=[0.4])
-    draw_frame(tool.session)
-    tool.compare.compare(volume, skewed)
-    assert wait(tool.session, tool.compare.level.isEnabled)
+    compare_at(tool, {volume: 0.4, skewed: 0.4})
     tool.compare.level.setValue(60)
     assert wait(tool.session, lambda: "has a skewed unit cell" in tool.session.log.text(), 5)
     assert "cannot be moved together" in tool.compare._volume.text()

@@ -4,7 +4,7 @@ import pytest
 
 from chimerax_library import draw_frame
 from made_maps import RESULT
-from panels import open_panel
+from panels import divert_commands, open_panel
 
 
 def test_choices_are_remembered(tool, volume):
@@ -67,8 +67,7 @@ def test_session_saved_side_by_side(tool, result, tmp_path, monkeypatch):
             where = before.scene_position
             after.scene_position = where if "tile off" in command else translation((50, 0, 0)) * where
 
-    for module in ("compare", "beside"):
-        monkeypatch.setattr(f"chimerax.superem.panel.{module}.run", move)
+    divert_commands(monkeypatch, move)
     session, path = tool.session, str(tmp_path / "apart.cxs")
     tool.compare.beside.click()
     tool.compare.after.value_changed.emit()  # the menus sometimes emit it without a change

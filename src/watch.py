@@ -1,4 +1,4 @@
-"""Notice of changes to the maps that the panel works with."""
+"""Notice of changes to maps, while a job or the panel works with them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ class MapWatch:
             volume.add_volume_change_callback(self._changed)
 
     def forget(self) -> None:
-        """Watch nothing from now on, whatever is set: menus may report a change until their panel is gone."""
+        """Watch nothing from now on, whatever is set: a panel's menus may report a change until it is gone."""
         self._ended = True
         self.set()
